@@ -1,0 +1,1 @@
+"""Curation: every example is kept, or dropped with a reason."""

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, task families, baselines and the report."""

@@ -1,0 +1,1 @@
+"""The embedding model: input contract, backbone, encoder."""

@@ -1,0 +1,215 @@
+"""The run folder: stage files that survive a kill, a manifest of what each stage read, wrote and cost, and a lock.
+
+Two kinds of files: a *log* (generations) grows by whole lines and is mended on opening, so that a torn last line is
+cut off; everything else is written beside its place and renamed into it, so that it is whole or absent.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from embedloom.errors import DataError, RunError
+from embedloom.records import dumps, from_json
+
+R = TypeVar("R")
+
+
+def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a JSONL file (`.gz` too) with their line numbers, counted from 1; blank lines are skipped.
+
+    Raises:
+        DataError: the file is missing, is not UTF-8, or a line is not a JSON object; names file and line.
+    """
+    number = 0
+    try:
+        with _open_text(path) as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                try:
+                    obj = json.loads(line)
+                except (json.JSONDecodeError, RecursionError) as error:
+                    raise DataError(f"not valid JSON ({getattr(error, 'msg', 'nested too deep')})", path, number) from None
+                if not isinstance(obj, dict):
+                    raise DataError(f"expected a JSON object, got {type(obj).__name__}", path, number)
+                yield number, obj
+    except FileNotFoundError:
+        raise DataError("no such file", path) from None
+    except IsADirectoryError:
+        raise DataError("is a folder; expected a JSONL file", path) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason})", path, number + 1) from None
+    except (EOFError, OSError) as error:
+        raise DataError(f"can't be read ({error})", path, number + 1) from None
+
+
+def read_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records of a JSONL file. Raises `DataError` with file and line."""
+    for number, obj in read_objects(path):
+        try:
+            yield from_json(kind, obj)
+        except DataError as error:
+            raise DataError(str(error), path, number) from None
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[str]]:
+    """A text file that appears at `path` whole when the block ends, and not at all when it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_records(path: Path, records: Iterable[Any]) -> int:
+    """Writes records to a JSONL file that appears whole; returns how many."""
+    count = 0
+    with atomic_file(path) as file:
+        for record in records:
+            file.write(dumps(record) + "\n")
+            count += 1
+    return count
+
+
+class RecordLog:
+    """A JSONL file that only grows. A group is appended with one write, then synced: after a kill, whole lines remain."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 - open for the life of the log
+        _cut_torn_line(self._file)
+
+    def append(self, records: Iterable[Any]) -> None:
+        """Appends records; when it returns they are on disk."""
+        data = "".join(dumps(record) + "\n" for record in records).encode("utf-8", "surrogatepass")
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(start)
+            raise
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> RecordLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RunFolder:
+    """A folder `runs/<name>` with its manifest. Use `locked()` around anything that writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder for this process; the lock goes with the process, however it ends.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.path} is in use by another process; wait for it, or choose another --out") from None
+            yield
+
+    def manifest(self) -> dict[str, Any]:
+        """What the stages recorded so far: {stage: {key, seconds, wrote: {file: hash}, counts, ...}}."""
+        path = self.path / "manifest.json"
+        if not path.exists():
+            return {}
+        try:
+            loaded = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise DataError("not valid JSON; delete it to run the stages again", path) from None
+        return dict(loaded)
+
+    def done(self, stage: str, key: str) -> bool:
+        """Whether `stage` was finished with the same settings and inputs (`key`) and its files are as it left them."""
+        entry = self.manifest().get(stage)
+        if entry is None or entry["key"] != key:
+            return False
+        return all(self._print(self.path / name) == content for name, content in entry["wrote"].items())
+
+    def stage(self, stage: str, key: str, files: Iterable[str], work: Callable[[], dict[str, Any]]) -> bool:
+        """Runs `work` unless it is done, and records it. `work` returns figures for the manifest. True if it ran."""
+        if self.done(stage, key):
+            return False
+        started = time.time()
+        figures = work()
+        wrote = {name: self._print(self.path / name) for name in files}
+        entry = {"key": key, "seconds": round(time.time() - started, 2), "wrote": wrote, **figures}
+        manifest = {**self.manifest(), stage: entry}
+        with atomic_file(self.path / "manifest.json") as file:
+            json.dump(manifest, file, indent=1, ensure_ascii=False)
+        return True
+
+    def _print(self, path: Path) -> str:
+        """Content hash of a file, or of the names and sizes below a folder (models are hashed by their fingerprint)."""
+        if path.is_dir():
+            listing = sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file())
+            return hashlib.blake2b(json.dumps(listing).encode(), digest_size=16).hexdigest()
+        return file_hash(path) if path.exists() else ""
+
+
+def file_hash(path: Path, algorithm: str = "blake2b") -> str:
+    """Hash of a file's bytes, read in pieces: blake2b with 16 bytes, or any algorithm of hashlib."""
+    digest = hashlib.blake2b(digest_size=16) if algorithm == "blake2b" else hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _open_text(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        import gzip
+
+        return gzip.open(path, "rt", encoding="utf-8")
+    return open(path, encoding="utf-8")
+
+
+def _cut_torn_line(file: IO[bytes]) -> None:
+    """Cuts what stands behind the last line end: the line that a kill left unfinished."""
+    end = file.seek(0, os.SEEK_END)
+    position = end
+    while position > 0:
+        step = min(4096, position)
+        file.seek(position - step)
+        block = file.read(step)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            position = position - step + newline + 1
+            break
+        position -= step
+    if position != end:
+        file.truncate(position)

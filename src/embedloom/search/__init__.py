@@ -1,0 +1,1 @@
+"""Search: the vector index and what is built on it."""
