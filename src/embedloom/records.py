@@ -1,4 +1,4 @@
-"""The nouns that walk through the rooms: frozen records with content ids, JSON both ways, and the two protocols.
+"""The nouns that walk through the rooms: frozen records with content ids, JSON both ways, and the protocols.
 
 A record is written as one JSON object a line. Its id is a hash of what it says, so that the same content has the same id
 in every run, and "resume" means "skip the ids that are already on disk".
@@ -210,6 +210,14 @@ class Embedder(Protocol):
 
     def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
         """Unit vectors of documents, shape (len(texts), dimension), float32."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Queries to ranked documents of one corpus: BM25, or an embedder with its document vectors."""
+
+    def search(self, queries: Sequence[str], k: int, *, progress: Progress | None = None) -> list[list[Hit]]:
+        """For each query its `k` best documents (or all, if there are fewer), best first; equal scores by id, last first."""
 
 
 Progress = Callable[[int], None]
