@@ -1,0 +1,66 @@
+"""Words of a text in any script: what counts as one word, and when two texts say the same thing.
+
+Scripts without spaces between words (Han, Kana, Thai, Khmer ...) count each letter as a word, so that one limit in words
+serves all languages.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_UNSPACED = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u0f00-\u0fff"  # Tibetan
+    "\u1000-\u109f"  # Myanmar
+    "\u1780-\u17ff"  # Khmer
+    "\u3040-\u30ff\u31f0-\u31ff"  # Hiragana, Katakana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
+    "\U00020000-\U0003ffff"
+)
+_LETTER = re.compile(f"[{_UNSPACED}]")
+# Vowel signs and tone marks belong to the letter before them; \w leaves them out, and would cut Hindi or Thai in pieces.
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`]?[^\Wa-z_])|(?<=[。！？])|(?<=[।؟۔])\s+")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|St|No|Fig|al|approx)\.|\b[A-Z]\.)$")
+_MARKS = {"Mn", "Mc", "Cf"}
+
+
+def collapse(text: str) -> str:
+    """The text with each run of white space as one space, none at the ends."""
+    return " ".join(text.split())
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words in their order, without punctuation and marks; one letter each in scripts without spaces.
+
+    Compatibility forms (full-width letters, ligatures) are folded, so that the same word is the same string.
+    """
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    if not folded.isascii():
+        folded = "".join(char for char in folded if unicodedata.category(char) not in _MARKS)
+    return _WORD.findall(folded)
+
+
+def normalised(text: str) -> str:
+    """Words joined by one space: equal for texts that differ in case, marks, punctuation or white space alone."""
+    return " ".join(words(text))
+
+
+def unspaced_share(text: str) -> float:
+    """Share of the text's words that are single letters of a script without spaces, 0 to 1."""
+    found = words(text)
+    return sum(1 for word in found if _LETTER.match(word)) / len(found) if found else 0.0
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a paragraph, by their end marks; an abbreviation or a version number doesn't end one."""
+    pieces: list[str] = []
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        if _ABBREVIATION.search(text[start : match.start()]):
+            continue
+        pieces.append(text[start : match.end()].strip())
+        start = match.end()
+    pieces.append(text[start:].strip())
+    return [piece for piece in pieces if piece]
