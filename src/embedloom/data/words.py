@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u0f00-\u0fff"  # Tibetan
     "\u1000-\u109f"  # Myanmar
@@ -18,9 +18,10 @@ _UNSPACED = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han
     "\U00020000-\U0003ffff"
 )
-_LETTER = re.compile(f"[{_UNSPACED}]")
+"""Character ranges of the scripts written without spaces, for the inside of a regular expression's brackets."""
+_LETTER = re.compile(f"[{UNSPACED}]")
 # Vowel signs and tone marks belong to the letter before them; \w leaves them out, and would cut Hindi or Thai in pieces.
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`]?[^\Wa-z_])|(?<=[。！？])|(?<=[।؟۔])\s+")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|St|No|Fig|al|approx)\.|\b[A-Z]\.)$")
 _MARKS = {"Mn", "Mc", "Cf"}
