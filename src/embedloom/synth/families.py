@@ -137,7 +137,7 @@ _FAMILIES = (
             ("clarity", CLARITY),
             ("difficulty", DIFFICULTY),
         ),
-        reply_words=40,
+        reply_words=24,
     ),
 )
 FAMILY: Mapping[str, Family] = {family.name: family for family in _FAMILIES}
