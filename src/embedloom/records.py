@@ -1,7 +1,7 @@
 """The nouns that walk through the rooms: frozen records with content ids, JSON both ways, and the protocols.
 
-A record is written as one JSON object a line. Its id is a hash of what it says, so that the same content has the same id
-in every run, and "resume" means "skip the ids that are already on disk".
+A record is written as one JSON object a line. Its id is a hash of what it says, so that the same content has the same
+id in every run, and "resume" means "skip the ids that are already on disk".
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One retrieval or matching task: the sentence that stands in the instruction, and how to ask an LLM for examples."""
+    """One retrieval or matching task: the sentence in the instruction, and how to ask an LLM for examples."""
 
     family: str
     instruction: str
@@ -225,6 +226,8 @@ Progress = Callable[[int], None]
 
 R = TypeVar("R")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def to_json(record: Any) -> dict[str, Any]:
     """A record as a JSON object, fields in their order; fields that hold their default value are left out."""
@@ -240,8 +243,10 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def dumps(record: Any) -> str:
-    """A record as one JSON line without its line end."""
-    return json.dumps(to_json(record), ensure_ascii=False)
+    """A record as one JSON line without its line end, which can be written as UTF-8 whatever the text holds."""
+    line = json.dumps(to_json(record), ensure_ascii=False)
+    # Half a surrogate pair, as cut replies of an LLM hold it, is no UTF-8; its JSON escape is.
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def from_json(kind: type[R], obj: object) -> R:
