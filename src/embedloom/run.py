@@ -10,6 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,8 +38,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 try:
                     obj = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    raise DataError(f"not valid JSON ({getattr(error, 'msg', 'nested too deep')})", path, number) from None
+                except (ValueError, RecursionError) as error:  # ValueError alone: a number of thousands of digits
+                    raise DataError(f"not valid JSON ({_json_fault(error)})", path, number) from None
                 if not isinstance(obj, dict):
                     raise DataError(f"expected a JSON object, got {type(obj).__name__}", path, number)
                 yield number, obj
@@ -64,7 +66,8 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 def atomic_file(path: Path) -> Iterator[IO[str]]:
     """A text file that appears at `path` whole when the block ends, and not at all when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove_leftovers(path)
+    temporary = _temporary(path)
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             yield file
@@ -73,6 +76,27 @@ def atomic_file(path: Path) -> Iterator[IO[str]]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which appears at `path` whole when the block ends, and not at all when it fails.
+
+    What stood at `path` is replaced. A kill leaves the old folder, the new one or, between two renames, none there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    temporary = _temporary(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        old = _temporary(path.with_name(f"{path.name}.old"))
+        if path.exists():
+            os.rename(path, old)
+        os.rename(temporary, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_records(path: Path, records: Iterable[Any]) -> int:
@@ -86,7 +110,7 @@ def write_records(path: Path, records: Iterable[Any]) -> int:
 
 
 class RecordLog:
-    """A JSONL file that only grows. A group is appended with one write, then synced: after a kill, whole lines remain."""
+    """A JSONL file that only grows. A group is appended with one write and synced: after a kill, whole lines remain."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,7 +163,8 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(f"{self.path} is in use by another process; wait for it, or choose another --out") from None
+                what = f"{self.path} is in use by another process"
+                raise RunError(f"{what}; wait for it, or choose another --out") from None
             yield
 
     def manifest(self) -> dict[str, Any]:
@@ -149,9 +174,11 @@ class RunFolder:
             return {}
         try:
             loaded = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise DataError("not valid JSON; delete it to run the stages again", path) from None
-        return dict(loaded)
+        except (ValueError, RecursionError):
+            loaded = None
+        if not isinstance(loaded, dict) or not all(_is_entry(entry) for entry in loaded.values()):
+            raise DataError("not a manifest; delete it to run the stages again", path)
+        return loaded
 
     def done(self, stage: str, key: str) -> bool:
         """Whether `stage` was finished with the same settings and inputs (`key`) and its files are as it left them."""
@@ -174,9 +201,9 @@ class RunFolder:
         return True
 
     def _print(self, path: Path) -> str:
-        """Content hash of a file, or of the names and sizes below a folder (models are hashed by their fingerprint)."""
+        """Content hash of a file, or of the names and content hashes of the files below a folder; "" if absent."""
         if path.is_dir():
-            listing = sorted((str(p.relative_to(path)), p.stat().st_size) for p in path.rglob("*") if p.is_file())
+            listing = sorted((str(p.relative_to(path)), file_hash(p)) for p in path.rglob("*") if p.is_file())
             return hashlib.blake2b(json.dumps(listing).encode(), digest_size=16).hexdigest()
         return file_hash(path) if path.exists() else ""
 
@@ -188,6 +215,42 @@ def file_hash(path: Path, algorithm: str = "blake2b") -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("wrote"), dict)
+
+
+def _json_fault(error: Exception) -> str:
+    return error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _temporary(path: Path) -> Path:
+    """Where this process makes what will stand at `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what killed processes left half made for `path`."""
+    made = re.compile(rf"\.{re.escape(path.name)}(?:\.old)?\.(\d+)\.partial")
+    for left in path.parent.iterdir():
+        found = made.fullmatch(left.name)
+        if found is None or _alive(int(found[1])):
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _open_text(path: Path) -> IO[str]:
