@@ -1,0 +1,88 @@
+"""Duplicates over the whole set: the same query again, and texts that are nearly the same.
+
+Of several that are alike the one with the smallest id stays, so that the outcome doesn't depend on the order of the rows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from embedloom.data.words import normalised, words
+from embedloom.records import Example, Reject
+
+STAGE = "duplicates"
+THRESHOLD = 0.8
+"""Jaccard similarity of words and word pairs from which two texts are near duplicates."""
+
+PERMUTATIONS = 128
+
+
+def drop_duplicates(examples: Iterable[Example], *, threshold: float = THRESHOLD) -> Iterator[Example | Reject]:
+    """Examples in their order; `Reject`s by `exact-duplicate` and `near-duplicate` name the example that stays.
+
+    An exact duplicate has the same query under the same instruction (for bitext into the same language), up to case,
+    punctuation and white space. A near duplicate is one by the text that was written: query and positives, and for grounded
+    examples the query alone, since their passage is meant to recur.
+
+    Args:
+        examples: all of them are held in memory.
+        threshold: estimated Jaccard similarity from which texts are alike; above 1 turns the search off.
+    """
+    rows = list(examples)
+    order = sorted(range(len(rows)), key=lambda at: rows[at].id)
+    verdicts: dict[int, tuple[str, str]] = {}
+    first: dict[str, int] = {}
+    for at in order:
+        stays = first.setdefault(_identity(rows[at]), at)
+        if stays != at:
+            verdicts[at] = ("exact-duplicate", rows[stays].id)
+    rest = [at for at in order if at not in verdicts]
+    for place, stays_at in near_duplicates([_written(rows[at]) for at in rest], threshold=threshold):
+        verdicts[rest[place]] = ("near-duplicate", rows[rest[stays_at]].id)
+    for at, row in enumerate(rows):
+        yield Reject(row.id, STAGE, *verdicts[at]) if at in verdicts else row
+
+
+def near_duplicates(texts: Sequence[str], *, threshold: float) -> Iterator[tuple[int, int]]:
+    """(index of a text, index of the earlier text that it nearly repeats), by MinHash and locality-sensitive hashing.
+
+    A text is compared with those that stay, so that a chain of small changes doesn't drop its far end.
+    """
+    if threshold > 1:
+        return
+    from datasketch import MinHashLSH
+
+    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
+    signatures: dict[int, Any] = {}
+    for at, text in enumerate(texts):
+        signature = _signature(text)
+        if signature is None:
+            continue
+        alike = [other for other in index.query(signature) if signature.jaccard(signatures[other]) >= threshold]
+        if alike:
+            yield at, min(alike)
+        else:
+            index.insert(at, signature, check_duplication=False)
+            signatures[at] = signature
+
+
+def _signature(text: str) -> Any:
+    from datasketch import LeanMinHash, MinHash
+
+    found = words(text)
+    shingles = {*found, *(f"{a} {b}" for a, b in zip(found, found[1:], strict=False))}
+    if not shingles:
+        return None
+    signature = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32)
+    signature.update_batch([shingle.encode() for shingle in shingles])
+    return LeanMinHash(signature)
+
+
+def _identity(example: Example) -> str:
+    return "\n".join((normalised(example.instruction), example.target_language, normalised(example.query)))
+
+
+def _written(example: Example) -> str:
+    return example.query if example.family == "grounded" else " ".join((example.query, *example.positives))
