@@ -48,11 +48,13 @@ def read_beir(path: Path, split: str = "test") -> RetrievalSet:
     for line, obj in read_objects(queries_path):
         identity = identity_of(obj, "_id", queries_path, line)
         if identity in texts:
-            raise DataError(f"query id {identity!r} occurs twice (first in line {texts[identity][0]})", queries_path, line)
+            first = texts[identity][0]
+            raise DataError(f"query id {identity!r} occurs twice (first in line {first})", queries_path, line)
         texts[identity] = (line, text_of(obj, "text", queries_path, line))
     qrels = _read_qrels(path, split, queries={*texts}, documents={document.id for document in corpus})
     queries = {identity: text for identity, (_, text) in texts.items() if identity in qrels}
-    return RetrievalSet(path.resolve().name, split, corpus, queries, {identity: qrels[identity] for identity in queries})
+    in_order = {identity: qrels[identity] for identity in queries}
+    return RetrievalSet(path.resolve().name, split, corpus, queries, in_order)
 
 
 def read_corpus_file(path: Path) -> tuple[Document, ...]:
@@ -131,7 +133,8 @@ def _read_qrels(path: Path, split: str, queries: set[str], documents: set[str]) 
                     raise DataError(f"expected 3 values with tabs between, got {len(cells)}", source, line)
                 if line == 1:
                     if cells != HEADER:
-                        raise DataError(f"expected the header {' '.join(HEADER)!r}, got {' '.join(cells)!r}", source, line)
+                        want = " ".join(HEADER)
+                        raise DataError(f"expected the header {want!r}, got {' '.join(cells)!r}", source, line)
                     continue
                 _judge(qrels, cells, source, line, queries, documents)
     except UnicodeDecodeError as error:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedloom.data.topk import top_k
 from embedloom.errors import DataError, ModelError
-from embedloom.records import Document, Embedder, Hit, Progress, Vectors
+from embedloom.records import Document, Embedder, Hit, Progress
+
+if TYPE_CHECKING:
+    from embedloom.records import Vectors
 
 QUERY_BLOCK = 256
 DOCUMENT_BLOCK = 32_768

@@ -58,11 +58,11 @@ class BM25:
         # Equal scores are ordered by id, last first, as trec_eval does; `top_k` prefers lower columns.
         ordered = sorted(documents, key=lambda document: document.id, reverse=True)
         self._ids = [document.id for document in ordered]
-        tokens = [words(document.content) for document in ordered]
+        tokens = [tokenise(document.content) for document in ordered]
         self.language = recognise(tokens) if language == "auto" else language
         self._stopwords = _stopwords(self.language)
         self._stemmer = _stemmer(self.language)
-        tokens = [self._terms(words) for words in tokens]
+        tokens = [self._terms(document) for document in tokens]
         if not any(tokens):
             raise DataError("no document of the corpus has a word in it")
         self._index = bm25s.BM25(method="lucene", k1=k1, b=b)
@@ -74,7 +74,7 @@ class BM25:
         found = []
         for query in queries:
             # A word that no document holds has no place in the index, and adds nothing to any score.
-            terms = [term for term in self._terms(words(query)) if term in self._vocabulary]
+            terms = [term for term in self._terms(tokenise(query)) if term in self._vocabulary]
             hits: list[Hit] = []
             if terms:
                 scores_M = self._index.get_scores(terms)
@@ -90,7 +90,7 @@ class BM25:
         return kept if self._stemmer is None else list(self._stemmer.stemWords(kept))
 
 
-def words(text: str) -> list[str]:
+def tokenise(text: str) -> list[str]:
     """Lower-case words of a text; a run of a script without spaces becomes its overlapping pairs of characters.
 
     Combining marks count as part of a word, so that Hindi words aren't cut at their vowel signs.
@@ -108,7 +108,7 @@ def words(text: str) -> list[str]:
 
 
 def recognise(tokens: Sequence[Sequence[str]], *, sample: int = 500) -> str:
-    """The language whose stop words make up the largest share of about `sample` texts' words, or "none" below its least."""
+    """The language whose stop words make up the largest share of about `sample` texts; "none" if that is too small."""
     step = max(1, len(tokens) // sample)
     seen = [token for document in tokens[::step] for token in document]
     if not seen:

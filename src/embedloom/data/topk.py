@@ -16,12 +16,12 @@ def top_k(scores_QM: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     Returns:
         Column numbers, shape (queries, min(k, documents)).
     """
-    rows, columns = scores_QM.shape
+    columns = scores_QM.shape[1]
     k = min(k, columns)
     if k == columns:
         return np.argsort(-scores_QM, axis=1, kind="stable").astype(np.int64)
     best = np.argpartition(-scores_QM, k - 1, axis=1)[:, :k].astype(np.int64)
-    # A partition takes any of the columns that tie for the last place, so the lowest are chosen where there is a choice.
+    # A partition takes any of the columns that tie for the last place, so the lowest of them are put in.
     last = np.take_along_axis(scores_QM, best, axis=1).min(axis=1, keepdims=True)
     tied = np.flatnonzero((scores_QM >= last).sum(axis=1) > k)
     for row in tied:

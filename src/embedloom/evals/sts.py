@@ -1,0 +1,63 @@
+"""Semantic similarity: Spearman's correlation of cosines with people's scores (MTEB's STS)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from embedloom.data.dense import encode_documents, encode_queries
+from embedloom.data.pairs import ScoredPair
+from embedloom.evals.instructions import instruction_for
+from embedloom.evals.intervals import spearman_estimate
+from embedloom.evals.result import Measure, SetResult
+from embedloom.records import Embedder, Progress
+
+
+def evaluate_sts(
+    embedder: Embedder,
+    pairs: Sequence[ScoredPair],
+    *,
+    task: str,
+    split: str = "test",
+    instruction: str | None = None,
+    instruct_both: bool = True,
+    progress: Progress | None = None,
+) -> SetResult:
+    """Cosines of the pairs against their scores.
+
+    Args:
+        embedder: the model.
+        pairs: sentences and scores.
+        task: the set's name.
+        split: recorded with the result.
+        instruction: put before the sentences instead of the table's.
+        instruct_both: whether both sentences carry the instruction, as published evaluations of instructed models have
+            it: similarity knows no query side, and equal sentences must have cosine 1. Otherwise only the first does,
+            as in training (paper, section 2).
+        progress: told of encoded sentences.
+    """
+    started = time.monotonic()
+    sentence = instruction_for(task, "sts", instruction)
+    left = [pair.sentence1 for pair in pairs]
+    right = [pair.sentence2 for pair in pairs]
+    if instruct_both:
+        both = encode_queries(embedder, left + right, sentence, progress=progress)
+        left_ND, right_ND = both[: len(left)], both[len(left) :]
+    else:
+        left_ND = encode_queries(embedder, left, sentence, progress=progress)
+        right_ND = encode_documents(embedder, right, progress=progress)
+    cosines = np.einsum("nd,nd->n", left_ND, right_ND, dtype=np.float64)
+    gold = np.array([pair.score for pair in pairs], dtype=np.float64)
+    return SetResult(
+        task=task,
+        family="sts",
+        split=split,
+        measures=(Measure("spearman", spearman_estimate(gold, cosines)),),
+        items=cosines,
+        gold=gold,
+        instruction=sentence,
+        count=len(pairs),
+        seconds=time.monotonic() - started,
+    )
