@@ -218,7 +218,7 @@ class Retriever(Protocol):
     """Queries to ranked documents of one corpus: BM25, or an embedder with its document vectors."""
 
     def search(self, queries: Sequence[str], k: int, *, progress: Progress | None = None) -> list[list[Hit]]:
-        """For each query its `k` best documents, or fewer where fewer match, best first; equal scores by id, last first."""
+        """For each query its `k` best documents, or fewer where fewer match; equal scores by id, last first."""
 
 
 Progress = Callable[[int], None]

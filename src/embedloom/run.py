@@ -13,10 +13,11 @@ import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from embedloom.errors import DataError, RunError
 from embedloom.records import dumps, from_json
@@ -32,12 +33,15 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     number = 0
     try:
-        with _open_text(path) as file:
+        # Bytes, decoded a line at a time: a text file decodes ahead, and its error would name a line too early.
+        with _open_bytes(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
                 try:
-                    obj = json.loads(line)
+                    obj = json.loads(line.decode("utf-8"))
+                except UnicodeDecodeError as error:
+                    raise DataError(f"not UTF-8 text ({error.reason})", path, number) from None
                 except (ValueError, RecursionError) as error:  # ValueError alone: a number of thousands of digits
                     raise DataError(f"not valid JSON ({_json_fault(error)})", path, number) from None
                 if not isinstance(obj, dict):
@@ -47,9 +51,7 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError("no such file", path) from None
     except IsADirectoryError:
         raise DataError("is a folder; expected a JSONL file", path) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason})", path, number + 1) from None
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"can't be read ({error})", path, number + 1) from None
 
 
@@ -253,12 +255,12 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _open_text(path: Path) -> IO[str]:
+def _open_bytes(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         import gzip
 
-        return gzip.open(path, "rt", encoding="utf-8")
-    return open(path, encoding="utf-8")
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    return open(path, "rb")
 
 
 def _cut_torn_line(file: IO[bytes]) -> None:
