@@ -5,18 +5,15 @@ Of several that are alike the one with the smallest id stays, so that the outcom
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from embedloom.data.words import normalised, words
+from embedloom.data.near_duplicates import near_duplicates
+from embedloom.data.words import normalised
 from embedloom.records import Example, Reject
 
 STAGE = "duplicates"
 THRESHOLD = 0.8
 """Jaccard similarity of words and word pairs from which two texts are near duplicates."""
-
-PERMUTATIONS = 128
 
 
 def drop_duplicates(examples: Iterable[Example], *, threshold: float = THRESHOLD) -> Iterator[Example | Reject]:
@@ -43,41 +40,6 @@ def drop_duplicates(examples: Iterable[Example], *, threshold: float = THRESHOLD
         verdicts[rest[place]] = ("near-duplicate", rows[rest[stays_at]].id)
     for at, row in enumerate(rows):
         yield Reject(row.id, STAGE, *verdicts[at]) if at in verdicts else row
-
-
-def near_duplicates(texts: Sequence[str], *, threshold: float) -> Iterator[tuple[int, int]]:
-    """(index of a text, index of the earlier text that it nearly repeats), by MinHash and locality-sensitive hashing.
-
-    A text is compared with those that stay, so that a chain of small changes doesn't drop its far end.
-    """
-    if threshold > 1:
-        return
-    from datasketch import MinHashLSH
-
-    index = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
-    signatures: dict[int, Any] = {}
-    for at, text in enumerate(texts):
-        signature = _signature(text)
-        if signature is None:
-            continue
-        alike = [other for other in index.query(signature) if signature.jaccard(signatures[other]) >= threshold]
-        if alike:
-            yield at, min(alike)
-        else:
-            index.insert(at, signature, check_duplication=False)
-            signatures[at] = signature
-
-
-def _signature(text: str) -> Any:
-    from datasketch import LeanMinHash, MinHash
-
-    found = words(text)
-    shingles = {*found, *(f"{a} {b}" for a, b in zip(found, found[1:], strict=False))}
-    if not shingles:
-        return None
-    signature = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32)
-    signature.update_batch([shingle.encode() for shingle in shingles])
-    return LeanMinHash(signature)
 
 
 def _identity(example: Example) -> str:

@@ -22,6 +22,9 @@ from embedloom.errors import RecipeError
 from embedloom.records import Demonstration, from_json
 
 STYLES = ("chat", "base")
+BRAINSTORM_BLANKS = frozenset({"kind", "field", "other_field", "number", "examples", "next", "samples"})
+"""Blanks of the templates that ask for tasks."""
+
 _SECTION = re.compile(r"^=== (\w+) ===$", re.MULTILINE)
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 _SECTIONS = {"prefix", "body", "demonstration", "reply"}
@@ -53,8 +56,8 @@ class Template:
 
     @property
     def stop(self) -> tuple[str, ...]:
-        """Where a text reply ends: a line end if it is one field, an empty line if it is several."""
-        return () if not self.reply else ("\n",) if len(self.reply) == 1 else ("\n\n",)
+        """Where a text reply ends: a line end if it is one field; an empty line or the next task if it is several."""
+        return () if not self.reply else ("\n",) if len(self.reply) == 1 else ("\n\n", "\nTask:")
 
 
 def blank_names(text: str) -> frozenset[str]:
@@ -110,12 +113,13 @@ def templates(family: str, style: str) -> tuple[Template, ...]:
     """
     from embedloom.synth.families import FAMILY
 
-    known = FAMILY[family].blank_names | {"demonstrations"} if family in FAMILY else None
+    known = FAMILY[family].blank_names | {"demonstrations"} if family in FAMILY else BRAINSTORM_BLANKS
     start = f"{family}-{style}-"
     folder = files("embedloom.synth").joinpath("templates")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.startswith(start))
     if not names:
-        raise RecipeError(f"there is no {style} template for family {family!r}")
+        other = "; it needs an instruction-tuned LLM" if style == "base" and family in FAMILY else ""
+        raise RecipeError(f"there is no {style} template for family {family!r}{other}")
     return tuple(
         read_template(folder.joinpath(name).read_text(encoding="utf-8"), name.removesuffix(".txt"), known)
         for name in names
