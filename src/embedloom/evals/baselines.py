@@ -44,6 +44,10 @@ class SentenceTransformerEmbedder:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise MissingExtraError("sentence-transformers", "baselines") from None
+        from transformers.utils import logging
+
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
             # A folder alone: no name that would be looked up on a hub, and no code from inside it is run.
             self._model = SentenceTransformer(
@@ -51,6 +55,9 @@ class SentenceTransformerEmbedder:
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{path}: sentence-transformers can't load it ({error})") from None
+        finally:
+            if shown:
+                logging.enable_progress_bar()
         self._batch_size = batch_size
         self._name = name or path.resolve().name
         self._fingerprint = folder_hash(path)

@@ -132,9 +132,7 @@ class _Ranks:
         return np.asarray(ranks[:, self._group], dtype=np.float64)
 
 
-def _correlation(
-    counts: Counts, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _correlation(counts: Counts, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     # The mean of n average ranks is (n + 1) / 2, whatever was drawn.
     middle = (counts.shape[1] + 1) / 2
     x, y = x - middle, y - middle

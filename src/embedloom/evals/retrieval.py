@@ -39,9 +39,7 @@ def evaluate_retrieval(
     return _evaluate(retriever, retrieval, sentence, started, progress)
 
 
-def evaluate_retriever(
-    retriever: Retriever, retrieval: RetrievalSet, *, progress: Progress | None = None
-) -> SetResult:
+def evaluate_retriever(retriever: Retriever, retrieval: RetrievalSet, *, progress: Progress | None = None) -> SetResult:
     """Any search over the set's corpus, BM25 for instance, with the same measures; `progress` is told of queries."""
     return _evaluate(retriever, retrieval, "", time.monotonic(), progress)
 

@@ -68,7 +68,7 @@ def discover(path: Path, *, split: str = "test") -> list[EvalSet]:
         raise DataError(f"no such file or folder; {EXPECTED}", path)
     if path.is_file():
         return [_file_set(path, _stem(path), split)]
-    found = list(_folder_sets(path, split, DEPTH))
+    found = list(_folder_sets(path, split, DEPTH, set()))
     if not found:
         raise DataError(f"no evaluation set with the split {split!r} here; {EXPECTED}", path)
     return found
@@ -135,7 +135,11 @@ def _evaluate(embedder: Embedder, found: EvalSet, instruction: str | None, progr
     return evaluate_clustering(embedder, found.rows, **told)
 
 
-def _folder_sets(folder: Path, split: str, depth: int) -> Iterator[EvalSet]:
+def _folder_sets(folder: Path, split: str, depth: int, seen: set[Path]) -> Iterator[EvalSet]:
+    # A link may lead back up.
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
     if any((folder / f"corpus.jsonl{end}").is_file() for end in ENDS):
         rows = read_beir(folder, split)
         yield EvalSet(rows.name, "retrieval", split, rows, len(rows.corpus) + len(rows.queries))
@@ -146,7 +150,7 @@ def _folder_sets(folder: Path, split: str, depth: int) -> Iterator[EvalSet]:
         return
     for path in sorted(folder.iterdir()):
         if path.is_dir() and depth > 0:
-            yield from _folder_sets(path, split, depth - 1)
+            yield from _folder_sets(path, split, depth - 1, seen)
         elif path.is_file() and path.name.endswith((".jsonl", ".jsonl.gz")) and _family(path) == "bitext":
             yield _file_set(path, f"{folder.resolve().name}-{_stem(path)}", split)
 
