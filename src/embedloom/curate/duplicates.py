@@ -1,6 +1,7 @@
 """Duplicates over the whole set: the same query again, and texts that are nearly the same.
 
-Of several that are alike the one with the smallest id stays, so that the outcome doesn't depend on the order of the rows.
+Of several that are alike the one with the smallest id stays, so that the outcome doesn't depend on the order of the
+rows.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def drop_duplicates(examples: Iterable[Example], *, threshold: float = THRESHOLD
     """Examples in their order; `Reject`s by `exact-duplicate` and `near-duplicate` name the example that stays.
 
     An exact duplicate has the same query under the same instruction (for bitext into the same language), up to case,
-    punctuation and white space. A near duplicate is one by the text that was written: query and positives, and for grounded
-    examples the query alone, since their passage is meant to recur.
+    punctuation and white space. A near duplicate is one by the text that was written: query and positives, and for
+    grounded examples the query alone, since their passage is meant to recur.
 
     Args:
         examples: all of them are held in memory.

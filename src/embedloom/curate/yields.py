@@ -54,7 +54,7 @@ class Yields:
 def count_yields(
     prompts: Iterable[Prompt], parsed: Iterable[Example], kept: Iterable[Example], rejects: Iterable[Reject]
 ) -> Yields:
-    """Counts the rows of the stages of one run. Each argument is read once and may be a stream; ids are held in memory."""
+    """Counts the rows of the stages of one run. Each argument may be a stream, read once; ids are held in memory."""
     yields = Yields()
     family: dict[str, str] = {}
     for prompt in prompts:

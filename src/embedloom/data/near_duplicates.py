@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from embedloom.data.words import words
@@ -43,7 +44,7 @@ def _signature(text: str) -> Any:
     from datasketch import LeanMinHash, MinHash
 
     found = words(text)
-    shingles = {*found, *(f"{a} {b}" for a, b in zip(found, found[1:], strict=False))}
+    shingles = {*found, *(f"{a} {b}" for a, b in pairwise(found))}
     if not shingles:
         return None
     signature = MinHash(num_perm=PERMUTATIONS, seed=1, hashfunc=zlib.crc32)

@@ -24,7 +24,9 @@ from embedloom.data.known_item import Item, clean_items
 from embedloom.data.words import collapse, sentences, words
 from embedloom.errors import DataError
 
-SKIPPED = frozenset({"antigravity", "idlelib", "lib2to3", "pydoc_data", "test", "this", "tkinter", "turtle", "turtledemo"})
+SKIPPED = frozenset(
+    {"antigravity", "idlelib", "lib2to3", "pydoc_data", "test", "this", "tkinter", "turtle", "turtledemo"}
+)
 """Modules that open windows or browsers, print, or hold tests and tables."""
 
 SUMMARY_WORDS = (3, 40)
@@ -37,14 +39,16 @@ _LISTING = re.compile(r"^\s*(?:>>>|[-=*+|]{2,})")
 def python_documentation() -> tuple[Item, ...]:
     """Items of this interpreter's standard library in a fixed order; the group is the top-level module.
 
-    The summary is the docstring's first sentence; the rest is what follows it, cut at 400 words. White space is collapsed.
+    The summary is the docstring's first sentence; the rest is what follows it, cut at 400 words. White space is
+    collapsed.
 
     Raises:
         DataError: the interpreter carries too little documentation (a stripped installation).
     """
-    items = clean_items(
-        item for name, text in sorted(docstrings()) if (item := _item(name, text)) is not None
-    )
+    texts: dict[str, str] = {}
+    for name, text in docstrings():
+        texts.setdefault(name, text)  # a name defined twice, once for each operating system
+    items = clean_items(item for name in sorted(texts) if (item := _item(name, texts[name])) is not None)
     if len(items) < 100:
         raise DataError(
             f"this Python ({sys.executable}) carries only {len(items)} usable docstrings; "

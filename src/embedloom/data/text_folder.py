@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedloom.data.known_item import Item, clean_items
-from embedloom.data.words import collapse, sentences, words
+from embedloom.data.words import collapse, sentences, unspaced_share, words
 from embedloom.errors import DataError
 from embedloom.run import read_objects
 
@@ -35,8 +35,8 @@ _KEYS = ("_id", "title", "text")
 def folder_items(path: Path) -> list[Item]:
     """Items of all text files below a folder, in the order of their names.
 
-    JSONL rows are {"text"[, "title", "_id"]}, each a text of its own. The group is the source text, or the passage where
-    there are fewer than 10 source texts.
+    JSONL rows are {"text"[, "title", "_id"]}, each a text of its own. The group is the source text, or the passage
+    where there are fewer than 10 source texts.
 
     Raises:
         DataError: no such folder; a file that is not UTF-8; a malformed JSONL line; no passage long enough.
@@ -137,7 +137,7 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Paragraphs; a paragraph longer than a passage in its sentences, and an endless sentence in equal runs of words."""
+    """Paragraphs; one that is longer than a passage in its sentences, and an endless sentence in runs of words."""
     most = PASSAGE_WORDS[1]
     for paragraph in re.split(r"\n\s*\n", text):
         whole = collapse(paragraph)
@@ -150,7 +150,8 @@ def _pieces(text: str) -> Iterator[str]:
             spaced = sentence.split(" ")
             for start in range(0, len(spaced), most):
                 run = " ".join(spaced[start : start + most])
-                yield from (run[at : at + 4 * most] for at in range(0, len(run), 4 * most)) if len(run) > 12 * most else (run,)
+                size = most if unspaced_share(run) > 0.5 else len(run)
+                yield from (run[at : at + size] for at in range(0, len(run), size))
 
 
 def _item(item_id: str, group: str, heading: str, passage: str) -> Item | None:

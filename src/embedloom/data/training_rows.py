@@ -1,4 +1,4 @@
-"""Training rows from files: JSONL `instruction, query, positives, negatives` with or without where each row came from."""
+"""Training rows from files: JSONL `instruction, query, positives, negatives`, with their provenance or without."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def read_training_rows(path: Path, *, instruction: str = "", source: str = "") -
     """The rows of a training file, `.gz` too. White space inside texts stays as it is.
 
     Args:
-        path: JSONL with `query`, `positives` (a list with at least one text) and, if it likes, `negatives`, `instruction`
+        path: JSONL with `query`, `positives` (a list with at least one text) and, if it likes, `negatives`,
+        `instruction`
             and the fields of an `Example`.
         instruction: for rows that bring none.
         source: recorded with rows that name no source; the file's name by default.
@@ -39,9 +40,9 @@ def read_training_rows(path: Path, *, instruction: str = "", source: str = "") -
         own = _text(row, "instruction", path, line, default=instruction)
         if not own:
             raise DataError("the row has no instruction; add the key, or give one for the whole file", path, line)
-        scores = {key: _score(row, key, path, line) for key in _SCORES if key in row}
-        texts: Mapping[str, str] = {key: _text(row, key, path, line) for key in _TEXTS if key in row}
-        named = {"source": source or path.name.removesuffix(".gz").removesuffix(".jsonl"), **texts}
+        scores: dict[str, Any] = {key: _score(row, key, path, line) for key in _SCORES if key in row}
+        named: dict[str, Any] = {key: _text(row, key, path, line) for key in _TEXTS if key in row}
+        named.setdefault("source", source or path.name.removesuffix(".gz").removesuffix(".jsonl"))
         yield Example(
             instruction=own,
             query=_filled(_text(row, "query", path, line), "query", path, line),

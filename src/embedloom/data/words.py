@@ -1,7 +1,7 @@
 """Words of a text in any script: what counts as one word, and when two texts say the same thing.
 
-Scripts without spaces between words (Han, Kana, Thai, Khmer ...) count each letter as a word, so that one limit in words
-serves all languages.
+Scripts without spaces between words (Han, Kana, Thai, Khmer ...) count each letter as a word, so that one limit in
+words serves all languages.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ UNSPACED = (
 )
 """Character ranges of the scripts written without spaces, for the inside of a regular expression's brackets."""
 _LETTER = re.compile(f"[{UNSPACED}]")
-# Vowel signs and tone marks belong to the letter before them; \w leaves them out, and would cut Hindi or Thai in pieces.
+# Vowel signs and tone marks belong to the letter before them; \w leaves them out, and would cut Hindi or Thai in
+# pieces.
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`]?[^\Wa-z_])|(?<=[。！？])|(?<=[।؟۔])\s+")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|St|No|Fig|al|approx)\.|\b[A-Z]\.)$")

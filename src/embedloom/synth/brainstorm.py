@@ -1,7 +1,7 @@
 """Step 1 of the asymmetric families: a pool of tasks, asked for in many calls, its repetitions and junk dropped.
 
-One call gives a list that circles around its first lines, so that many calls are made, each with other tasks shown and other
-fields named (paper section 2).
+One call gives a list that circles around its first lines, so that many calls are made, each with other tasks shown
+and other fields named (paper section 2).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from embedloom.records import Document, Generation, Prompt, Reject, Task, conten
 from embedloom.synth.compose import cut
 from embedloom.synth.draw import choose, shuffled
 from embedloom.synth.families import family
-from embedloom.synth.json_reply import ReplyFault
+from embedloom.synth.json_reply import ReplyError
 from embedloom.synth.parse import REPLY_CHARACTERS, clean
 from embedloom.synth.template import STYLES, fill, templates
 
@@ -90,14 +90,14 @@ def parse_tasks(
             seen.setdefault((prompt.family, normalised(shown)), "a task that was shown")
         try:
             listed = list_items(prompt, replies.get(prompt.id))
-        except ReplyFault as fault:
+        except ReplyError as fault:
             yield Reject(prompt.id, _STAGE, fault.rule, fault.detail)
             continue
         for text in listed:
             identity = content_id("task", prompt.family, text)
             try:
                 instruction = _instruction(text)
-            except ReplyFault as fault:
+            except ReplyError as fault:
                 yield Reject(identity, _STAGE, fault.rule, fault.detail)
                 continue
             key = (prompt.family, normalised(instruction))
@@ -107,9 +107,11 @@ def parse_tasks(
                 seen[key] = instruction
                 found.append((prompt.family, instruction))
     tasks = [Task(name, instruction, origin="brainstorm") for name, instruction in found]
-    # Shared words of two families are no repetition: the family goes into the text that is compared.
-    texts = [f"{name.replace('-', '')} {instruction}" for name, instruction in found]
-    repeated = dict(near_duplicates(texts, threshold=threshold))
+    repeated: dict[int, int] = {}
+    for name in dict.fromkeys(task.family for task in tasks):
+        own = [at for at, task in enumerate(tasks) if task.family == name]
+        pairs = near_duplicates([tasks[at].instruction for at in own], threshold=threshold)
+        repeated |= {own[later]: own[earlier] for later, earlier in pairs}
     for at, task in enumerate(tasks):
         if at in repeated:
             yield Reject(task.id, _STAGE, "near-duplicate", f"{task.instruction} ~ {tasks[repeated[at]].instruction}")
@@ -121,12 +123,12 @@ def list_items(prompt: Prompt, reply: Generation | None) -> list[str]:
     """The lines of a reply that hold a list: a JSON list of strings, or numbered or dotted lines.
 
     Raises:
-        ReplyFault: `unanswered`, `oversized` or `no-task`.
+        ReplyError: `unanswered`, `oversized` or `no-task`.
     """
     if reply is None:
-        raise ReplyFault("unanswered")
+        raise ReplyError("unanswered")
     if len(reply.text) > REPLY_CHARACTERS:
-        raise ReplyFault("oversized", f"{len(reply.text)} characters")
+        raise ReplyError("oversized", f"{len(reply.text)} characters")
     strings = _json_list(reply.text)
     if strings:
         return strings
@@ -138,7 +140,7 @@ def list_items(prompt: Prompt, reply: Generation | None) -> list[str]:
     if prompt.stop and lines[0].strip() and not _ITEM.match(lines[0]):
         items.insert(0, lines[0].strip())
     if not items:
-        raise ReplyFault("no-task", reply.text[:80].encode("utf-8", "replace").decode())
+        raise ReplyError("no-task", reply.text[:80].encode("utf-8", "replace").decode())
     return items
 
 
@@ -167,11 +169,11 @@ def _instruction(text: str) -> str:
     instruction = clean(collapse(text).strip("*_ "), "task")
     count = len(words(instruction))
     if not TASK_WORDS[0] <= count <= TASK_WORDS[1]:
-        raise ReplyFault("length", f"{count} words: {instruction[:80]}")
+        raise ReplyError("length", f"{count} words: {instruction[:80]}")
     if match := _PLACEHOLDER.search(instruction):
-        raise ReplyFault("placeholder", match.group())
+        raise ReplyError("placeholder", match.group())
     if not _VERB.search(instruction):
-        raise ReplyFault("not-a-task", instruction[:80])
+        raise ReplyError("not-a-task", instruction[:80])
     return instruction if instruction[-1] in ".?!" else f"{instruction}."
 
 

@@ -1,7 +1,7 @@
 """Composing prompts: example i of a family draws its template, task, language and blanks from (seed, family, i) alone.
 
-Nothing is sent here. Asking for more examples, or for another family besides, leaves the prompts that were there as they
-were, with the same ids, so that what an LLM has answered is never asked again.
+Nothing is sent here. Asking for more examples, or for another family besides, leaves the prompts that were there as
+they were, with the same ids, so that what an LLM has answered is never asked again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def compose(
     grounded_language: str = "English",
     passage_words: int = PASSAGE_WORDS,
 ) -> Iterator[Prompt]:
-    """Prompts for `counts[family]` examples of each family, interleaved so that any first part holds the families' shares.
+    """Prompts for `counts[family]` examples of each family, spread so that any first part holds the families' shares.
 
     Args:
         seed: with the family and the example's number it determines every draw.
@@ -99,7 +99,6 @@ def _check(plans: Mapping[str, _Plan], passages: Sequence[Document]) -> None:
 
 def _interleaved(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """(family, number) with each family spread evenly. All counts doubled, the first half stays as it was."""
-
 
     def places(rank: int, name: str, count: int) -> Iterator[tuple[float, int, str, int]]:
         return (((number + 0.5) / count, rank, name, number) for number in range(count))
@@ -182,7 +181,7 @@ def _language_pair(plan: _Plan, number: int) -> tuple[str, str]:
 
 
 def demonstrations(chosen: Template, task: Task, passage_words: int = PASSAGE_WORDS) -> str:
-    """The task's demonstrations as the template shows them, or generic ones where the task has none; empty if it shows none."""
+    """The task's demonstrations, or generic ones where it has none, as the template shows them (perhaps not at all)."""
     if not chosen.demonstration:
         return ""
     shown = task.demonstrations or generic_demonstrations()
@@ -209,7 +208,7 @@ def cut(text: str, limit: int) -> str:
 
 
 def _token_limit(kind: Family, blanks: Mapping[str, str], *, text: bool) -> int:
-    """Room for the reply: 3 tokens a word (more than English takes, less than some scripts do), and for JSON its frame."""
+    """Room for the reply: 3 tokens a word (more than English takes, less than some scripts), and JSON's frame."""
     digits = re.search(r"\d+", blanks.get("num_words", ""))
     words = int(digits.group()) * (2 if kind.negative and not kind.label else 1) + 60 if digits else kind.reply_words
     if text and kind.positive:

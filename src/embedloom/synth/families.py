@@ -1,4 +1,4 @@
-"""The task families as data: what the LLM returns, what is drawn afresh for every example, and what becomes of the reply.
+"""The task families as data: what the LLM returns, what is drawn afresh for every example, what becomes of a reply.
 
 Keys, blanks and value lists are the paper's (section 2); `grounded` is a query written for a real passage.
 """

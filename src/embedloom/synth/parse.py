@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from embedloom.data.words import collapse
 from embedloom.records import Example, Generation, Prompt, Reject
 from embedloom.synth.families import family
-from embedloom.synth.json_reply import ReplyFault, read_object
+from embedloom.synth.json_reply import ReplyError, read_object
 from embedloom.synth.template import ReplyField, template
 
 REPLY_CHARACTERS = 65_536
@@ -23,8 +23,9 @@ def parse(prompts: Iterable[Prompt], generations: Iterable[Generation]) -> Itera
     """Parses the reply to each prompt. Of two replies to one prompt the first counts; replies to no prompt are ignored.
 
     Yields:
-        An `Example`, or a `Reject` whose id is the prompt's and whose rule is one of `unanswered`, `empty`, `oversized`,
-        `truncated`, `no-json`, `missing-key`, `wrong-type`, `missing-label`, `control-characters`, `echoed-prompt`.
+        An `Example`, or a `Reject` whose id is the prompt's and whose rule is one of `unanswered`, `empty`,
+        `oversized`, `truncated`, `no-json`, `missing-key`, `wrong-type`, `missing-label`, `control-characters`,
+        `echoed-prompt`.
     """
     replies: dict[str, Generation] = {}
     for generation in generations:
@@ -36,7 +37,7 @@ def parse(prompts: Iterable[Prompt], generations: Iterable[Generation]) -> Itera
             continue
         try:
             yield parse_reply(prompt, reply)
-        except ReplyFault as fault:
+        except ReplyError as fault:
             yield Reject(prompt.id, _STAGE, fault.rule, fault.detail.encode("utf-8", "replace").decode())
 
 
@@ -44,16 +45,16 @@ def parse_reply(prompt: Prompt, reply: Generation) -> Example:
     """The example that one reply holds.
 
     Raises:
-        ReplyFault: the reply holds none.
+        ReplyError: the reply holds none.
     """
     kind = family(prompt.family)
     values = {key: clean(value, key) for key, value in reply_values(prompt, reply).items()}
     for key in (kind.query, kind.positive):
         if key and not values[key]:
-            raise ReplyFault("empty", key)
+            raise ReplyError("empty", key)
     query = values[kind.query]
     if query and len(query) > 20 and query in prompt.prefix:
-        raise ReplyFault("echoed-prompt", query[:80])
+        raise ReplyError("echoed-prompt", query[:80])
     negative = values.get(kind.negative, "")
     return Example(
         instruction=prompt.instruction,
@@ -75,22 +76,22 @@ def reply_values(prompt: Prompt, reply: Generation) -> dict[str, str]:
     """The texts of a reply by key, as they came.
 
     Raises:
-        ReplyFault: too long, empty, cut off, or not in the form that the prompt asks for.
+        ReplyError: too long, empty, cut off, or not in the form that the prompt asks for.
     """
     text = reply.text
     if len(text) > REPLY_CHARACTERS:
-        raise ReplyFault("oversized", f"{len(text)} characters")
+        raise ReplyError("oversized", f"{len(text)} characters")
     if not text.strip():
-        raise ReplyFault("empty", "reply")
+        raise ReplyError("empty", "reply")
     if prompt.keys:
         # A model that repeats the prompt repeats the sample object in it, which must not be taken for the reply.
         for part in (prompt.text, prompt.body, prompt.prefix):
             text = text.replace(part.strip(), "", 1) if part.strip() else text
         if not text.strip():
-            raise ReplyFault("echoed-prompt", "nothing but the prompt")
+            raise ReplyError("echoed-prompt", "nothing but the prompt")
         values = read_object(text, prompt.keys)
         if all(set(value.strip()) <= set(".… ") for value in values.values()):
-            raise ReplyFault("echoed-prompt", "the sample object of the prompt")
+            raise ReplyError("echoed-prompt", "the sample object of the prompt")
         return values
     return labelled(text, template(prompt.template).reply, prompt.stop, cut_off=reply.finish == "length")
 
@@ -99,7 +100,7 @@ def labelled(text: str, fields: tuple[ReplyField, ...], stop: Iterable[str], *, 
     """Values of a text reply `first value\\nLabel: value ...`, up to the first of `stop`.
 
     Raises:
-        ReplyFault: `missing-label`, or `truncated` if the last needed value was cut off.
+        ReplyError: `missing-label`, or `truncated` if the last needed value was cut off.
     """
     text = text.lstrip("\n" if len(fields) > 1 else "\n ")
     ends = [at for mark in stop if (at := text.find(mark)) >= 0]
@@ -114,11 +115,11 @@ def labelled(text: str, fields: tuple[ReplyField, ...], stop: Iterable[str], *, 
             if cut_off:
                 if field.optional:
                     break
-                raise ReplyFault("truncated", field.key)
+                raise ReplyError("truncated", field.key)
             values[field.key] = rest
             needed = [later.key for later in fields[place + 1 :] if not later.optional]
             if needed:
-                raise ReplyFault("missing-label", needed[0])
+                raise ReplyError("missing-label", needed[0])
             break
         values[field.key] = rest[: match.start()]
         rest = rest[match.end() :]
@@ -129,12 +130,12 @@ def clean(value: str, key: str = "") -> str:
     """The text on one line, without the quotation marks that a model puts around it.
 
     Raises:
-        ReplyFault: `control-characters`, if it holds any besides white space, or half of a surrogate pair.
+        ReplyError: `control-characters`, if it holds any besides white space, or half of a surrogate pair.
     """
     text = collapse(value)
     for char in text:
-        if char < " " or (char >= "\x7f" and unicodedata.category(char) in ("Cc", "Cs", "Cn") or char == "\ufffd"):
-            raise ReplyFault("control-characters", f"{key}: U+{ord(char):04X}")
+        if char < " " or char == "\ufffd" or (char >= "\x7f" and unicodedata.category(char) in ("Cc", "Cs", "Cn")):
+            raise ReplyError("control-characters", f"{key}: U+{ord(char):04X}")
     if len(text) > 2 and _QUOTES.get(text[0]) == text[-1] and text[0] not in text[1:-1] and text[-1] not in text[1:-1]:
         text = text[1:-1].strip()
     return text

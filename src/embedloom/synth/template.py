@@ -1,12 +1,13 @@
 """Prompt templates: text files with named blanks, filled in one pass.
 
-A file of `templates/` is named `<family>-<style>-<number>.txt`; the style is `chat` (a reply in JSON) or `base` (few-shot
-text that the model continues). Its sections, each under a line `=== name ===`:
+A file of `templates/` is named `<family>-<style>-<number>.txt`; the style is `chat` (a reply in JSON) or `base`
+(few-shot text that the model continues). Its sections, each under a line `=== name ===`:
 
 - `prefix`: the part that prompts of one task share, so that a language model may compute it once.
 - `body`: the part of one example. `{{name}}` is a blank.
 - `demonstration` (base, optional): how one demonstration of a task is shown; all of them are `{{demonstrations}}`.
-- `reply` (base): the labels of the reply in their order, one `Label: key` a line; the body ends with the first label. A key
+- `reply` (base): the labels of the reply in their order, one `Label: key` a line; the body ends with the first label.
+A key
   that ends in `?` may be absent. One key without a label is the whole reply.
 """
 

@@ -1,0 +1,180 @@
+import json
+
+import pytest
+
+from embedloom.records import Document, Example, Generation, Reject, Task
+from embedloom.synth.compose import compose
+from embedloom.synth.families import FAMILY
+from embedloom.synth.parse import parse
+
+TASKS = [Task(name, f"Given a text, retrieve its {name} partner.") for name in FAMILY]
+PASSAGES = [Document(f"p{n}", f"The door number {n} opens at nine every morning.") for n in range(5)]
+
+
+def prompt_of(family: str, style: str = "chat"):
+    (found,) = compose(seed=2, counts={family: 1}, style=style, tasks=TASKS, passages=PASSAGES)
+    return found
+
+
+def result(family: str, text: str, *, style: str = "chat", finish: str = "stop"):
+    prompt = prompt_of(family, style)
+    (found,) = parse([prompt], [Generation(prompt.id, text, "model-x", 10, 5, finish)])
+    if isinstance(found, Reject):
+        assert found.id == prompt.id
+        assert found.stage == "parse"
+    return found
+
+
+def rule(family: str, text: str, **more: str) -> str:
+    found = result(family, text, **more)
+    assert isinstance(found, Reject), found
+    return found.rule
+
+
+GOOD = {
+    "user_query": "when does the door open",
+    "positive_document": "It opens at nine.",
+    "hard_negative_document": "It closes at ten.",
+}
+
+
+@pytest.mark.parametrize("family", FAMILY)
+def test_reply_becomes_an_example_of_its_family(family: str) -> None:
+    kind = FAMILY[family]
+    prompt = prompt_of(family)
+    found = result(family, json.dumps({key: f"text of {key}" for key in kind.keys}))
+    assert isinstance(found, Example)
+    assert found.query == f"text of {kind.query}"
+    assert found.positives == ((f"text of {kind.positive}",) if kind.positive else (prompt.passage,))
+    assert found.negatives == ((f"text of {kind.negative}",) if kind.negative else ())
+    assert found.instruction == (kind.instruction or f"Given a text, retrieve its {family} partner.")
+    assert (found.family, found.language, found.source) == (family, prompt.language, "model-x")
+    assert (found.prompt_id, found.passage_id) == (prompt.id, prompt.passage_id)
+    assert (found.high_score > 0) == (family in ("sts", "bitext"))
+    assert (found.target_language != "") == (family == "bitext")
+
+
+OBJECT = json.dumps(GOOD)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        OBJECT,
+        f"```json\n{OBJECT}\n```",
+        f"Sure! Here is {{an}} example:\n\n{OBJECT}\n\nI hope {{this}} helps.",
+        f"[{OBJECT}]",
+        json.dumps({"example": GOOD}),
+        json.dumps({**GOOD, "extra": 1}),
+        OBJECT[:-1],  # cut off behind the last value
+        OBJECT[:-1] + ",",
+        OBJECT[:-1] + ', "note": "cut off in the mid',
+        OBJECT.replace("nine.", "nine.\n\t"),  # a raw line end inside a string
+        '{"user_query": oops}\n' + OBJECT,
+    ],
+)
+def test_json_anywhere(text: str) -> None:
+    found = result("short-long", text)
+    assert isinstance(found, Example)
+    assert (found.query, found.positives, found.negatives) == (
+        GOOD["user_query"],
+        (GOOD["positive_document"],),
+        (GOOD["hard_negative_document"],),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("I can't do that.", "no-json"),
+        ("{" * 3000, "no-json"),
+        ('{"a":' * 5000, "no-json"),
+        ("[" * 60_000, "no-json"),
+        (json.dumps({"user_query": "x"}), "missing-key"),
+        (json.dumps({**GOOD, "user_query": 7}), "wrong-type"),
+        (json.dumps({**GOOD, "positive_document": ["x"]}), "wrong-type"),
+        (json.dumps({**GOOD, "positive_document": None}), "wrong-type"),
+        (json.dumps({**GOOD, "positive_document": " "}), "empty"),
+        ('{"\\u0000cut": "boom"}', "missing-key"),
+        (OBJECT[:-20], "truncated"),
+        (OBJECT[:30], "truncated"),
+        (json.dumps({**GOOD, "user_query": "a\u0000b"}), "control-characters"),
+        (json.dumps({**GOOD, "user_query": "a\ud83d b"}), "control-characters"),
+        (json.dumps({**GOOD, "user_query": "a\x1b[31m b"}), "control-characters"),
+        ("x" * 1_000_000, "oversized"),
+        ('{"user_query": "...", "positive_document": "...", "hard_negative_document": "..."}', "echoed-prompt"),
+        ("__import__('os').system('true')", "no-json"),
+    ],
+)
+def test_each_fault_has_its_name(text: str, expected: str) -> None:
+    assert rule("short-long", text) == expected
+
+
+def test_echoed_prompt_is_no_reply_but_what_follows_it_is() -> None:
+    prompt = prompt_of("short-long")
+    assert rule("short-long", prompt.text) == "echoed-prompt"
+    assert rule("short-long", prompt.prefix) == "echoed-prompt"
+    assert isinstance(result("short-long", prompt.text + "\n" + OBJECT), Example)
+
+
+def test_order_is_that_of_the_prompts_and_nothing_is_lost() -> None:
+    prompts = list(compose(seed=2, counts={"short-short": 5}, style="chat", tasks=TASKS))
+    text = json.dumps({"input": "a text", "positive_document": "b text"})
+    replies = [Generation(prompt.id, text, "m", 1, 1, "stop") for prompt in prompts if prompt.index != 3]
+    replies += [
+        Generation("of-no-prompt", text, "m", 1, 1, "stop"),
+        Generation(prompts[0].id, "late", "m", 1, 1, "stop"),
+    ]
+    found = list(parse(prompts, reversed(replies[:-1] + replies[-1:][::-1])))
+    assert len(found) == 5
+    assert found[3] == Reject(prompts[3].id, "parse", "unanswered")
+    assert [row.prompt_id for row in found if isinstance(row, Example)] == [prompts[n].id for n in (1, 2, 4)]
+
+
+def test_grounded_text_ends_at_the_line() -> None:
+    found = result("grounded", ' "When does the door open?"\n\nPassage: another\nQuery: more', style="base")
+    assert isinstance(found, Example)
+    assert found.query == "When does the door open?"
+    assert found.positives[0].startswith("The door number")
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "expected"),
+    [
+        (" cut off in the", "length", "truncated"),
+        ("\n\n", "stop", "empty"),
+        ("\x07bell\n", "stop", "control-characters"),
+    ],
+)
+def test_grounded_text_faults(text: str, finish: str, expected: str) -> None:
+    assert rule("grounded", text, style="base", finish=finish) == expected
+
+
+def test_copying_a_demonstration_is_an_echo() -> None:
+    assert rule("grounded", " why does bread dough take longer to rise in the cold\n", style="base") == "echoed-prompt"
+
+
+def test_labelled_text() -> None:
+    text = " when is it open\nDocument: It opens\nat nine.\nWrong document: It is red.\n\nTask: next"
+    found = result("short-long", text, style="base")
+    assert isinstance(found, Example)
+    assert (found.query, found.positives, found.negatives) == (
+        "when is it open",
+        ("It opens at nine.",),
+        ("It is red.",),
+    )
+
+
+def test_optional_label_may_be_absent_or_cut_off() -> None:
+    whole = result("short-long", " a query\nDocument: It opens.\nTask: next", style="base")
+    cut = result("short-long", " a query\nDocument: It opens.\nWrong document: It", style="base", finish="length")
+    for found in (whole, cut):
+        assert isinstance(found, Example)
+        assert (found.positives, found.negatives) == (("It opens.",), ())
+
+
+def test_needed_label_is_missing_or_cut_off() -> None:
+    assert rule("short-long", " a query and no more\n\n", style="base") == "missing-label"
+    assert rule("short-long", " a query\nDocument: It op", style="base", finish="length") == "truncated"
