@@ -1,0 +1,43 @@
+"""Writes docs/cli.md: the help of every verb, as the command line itself prints it.
+
+Run by `make docs`; a test compares the page with the commands, so that no option stays undocumented.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+PAGE = Path(__file__).parent / "cli.md"
+WIDTH = 100
+
+
+def page() -> str:
+    """The whole page."""
+    from embedloom.cli.main import cli
+
+    parts = [
+        "# The command line",
+        "Written by `make docs` from the commands' own help. Exit status: 0 done, 2 for input that can't be used (one "
+        "sentence says what is wrong and what mends it), 130 when interrupted.",
+    ]
+    parts += [f"## `{name}`\n\n```text\n{text}\n```" for name, text in helps(cli, "embedloom")]
+    return "\n\n".join(parts) + "\n"
+
+
+def helps(command: click.Command, name: str) -> list[tuple[str, str]]:
+    """Name and help text of a command and of all below it, in the order in which `--help` lists them."""
+    context = click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+    out = [(name, command.get_help(context))]
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            if found is not None and not found.hidden:
+                out += helps(found, f"{name} {child}")
+    return out
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}")
