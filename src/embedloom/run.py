@@ -187,7 +187,7 @@ class RunFolder:
         entry = self.manifest().get(stage)
         if entry is None or entry["key"] != key:
             return False
-        return all(self._print(self.path / name) == content for name, content in entry["wrote"].items())
+        return all(self.content(name) == content for name, content in entry["wrote"].items())
 
     def stage(self, stage: str, key: str, files: Iterable[str], work: Callable[[], dict[str, Any]]) -> bool:
         """Runs `work` unless it is done, and records it. `work` returns figures for the manifest. True if it ran."""
@@ -195,15 +195,16 @@ class RunFolder:
             return False
         started = time.time()
         figures = work()
-        wrote = {name: self._print(self.path / name) for name in files}
+        wrote = {name: self.content(name) for name in files}
         entry = {"key": key, "seconds": round(time.time() - started, 2), "wrote": wrote, **figures}
         manifest = {**self.manifest(), stage: entry}
         with atomic_file(self.path / "manifest.json") as file:
             json.dump(manifest, file, indent=1, ensure_ascii=False)
         return True
 
-    def _print(self, path: Path) -> str:
-        """Content hash of a file, or of the names and content hashes of the files below a folder; "" if absent."""
+    def content(self, name: str) -> str:
+        """Content hash of a file of the run, or of the names and contents of the files below a folder; "" if absent."""
+        path = self.path / name
         if path.is_dir():
             listing = sorted((str(p.relative_to(path)), file_hash(p)) for p in path.rglob("*") if p.is_file())
             return hashlib.blake2b(json.dumps(listing).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,330 @@
+"""The stages of the data factory: corpus, tasks, prompts, generations, examples, curated examples."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedloom.cli.pipeline import Run
+from embedloom.cli.progress import bar, notice
+from embedloom.data.sources import data_path
+from embedloom.errors import RecipeError
+from embedloom.recipe import resolved
+from embedloom.records import Demonstration, Document, Example, Generation, Prompt, Reject, Task, content_id
+from embedloom.run import RecordLog, atomic_file, read_records, write_records
+
+if TYPE_CHECKING:
+    from embedloom.data.known_item import Item
+    from embedloom.llm.names import StyledLLM
+
+KNOWN_ITEM = "known-item"
+"""Folder, below the run folder, of the retrieval set made from the user's own texts."""
+
+
+class Factory:
+    """Runs the factory's stages of one run; the language model is opened once, and only if something is left to ask."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.recipe = run.recipe
+        self._llm: StyledLLM | None = None
+
+    def do(self, stage: str) -> None:
+        """One stage by its name; those behind `corpus` only where the recipe asks for synthetic examples."""
+        work = {
+            "corpus": self.corpus,
+            "tasks": self.tasks,
+            "compose": self.prompts,
+            "generate": self.generate,
+            "parse": self.parse,
+            "curate": self.curate,
+        }[stage]
+        if stage == "corpus" or any(self.recipe.generate.counts.values()):
+            work()
+
+    def corpus(self) -> None:
+        """The passages that queries are written for, and the known-item set of the texts that are kept apart."""
+        settings = self.recipe.corpus
+        if not settings.source:
+            return
+        known_item = _known_item(settings.source)
+        files = [
+            "passages.jsonl",
+            *([f"{KNOWN_ITEM}/corpus.jsonl", f"{KNOWN_ITEM}/queries.jsonl"] if known_item else []),
+        ]
+
+        def work() -> dict[str, Any]:
+            from embedloom.data.beir import read_corpus_file, write_beir
+            from embedloom.data.known_item import known_item_set, passages, split_groups
+
+            figures: dict[str, Any] = {}
+            if known_item:
+                items = _items(settings.source)
+                train, kept_apart = split_groups(items, settings.evaluation_share, self.recipe.seed)
+                name = "python-docs" if settings.source == "python-docs" else KNOWN_ITEM
+                found = known_item_set(items, kept_apart, name=name)
+                write_beir(found, self.run.folder / KNOWN_ITEM)
+                documents: Sequence[Document] = passages(train)
+                figures = {"queries": len(found.queries), "documents": len(found.corpus)}
+            else:
+                documents = read_corpus_file(_corpus_file(data_path(settings.source)))
+            chosen = _drawn(documents, settings.limit, self.recipe.seed)
+            return {"passages": write_records(self.run.folder / "passages.jsonl", chosen), **figures}
+
+        told = {**settings.model_dump(), "seed": self.recipe.seed, "content": _source_content(settings.source)}
+        self.run.stage("corpus", settings=told, inputs=[], files=files, work=work)
+
+    def tasks(self) -> None:
+        """The recipe's tasks, and those that the language model thinks of."""
+        told = {"given": resolved(self.recipe)["tasks"], "brainstorm": self.recipe.brainstorm.model_dump()}
+        told |= {"llm": self.recipe.llm.model_dump(), "seed": self.recipe.seed}
+
+        def work() -> dict[str, Any]:
+            from embedloom.synth.brainstorm import brainstorm_prompts, parse_tasks
+
+            tasks = [_task(given) for given in self.recipe.tasks]
+            rejects: list[Reject] = []
+            families = self.recipe.brainstorm.families
+            if families:
+                prompts = list(
+                    brainstorm_prompts(
+                        seed=self.recipe.seed,
+                        families=families,
+                        calls=self.recipe.brainstorm.calls,
+                        style=self.llm.style,
+                        passages=self.passages(),
+                    )
+                )
+                log = self.run.folder / "task_generations.jsonl"
+                self._ask("brainstorm", prompts, log)
+                for result in parse_tasks(prompts, read_records(log, Generation)):
+                    if isinstance(result, Reject):
+                        rejects.append(result)
+                    else:
+                        tasks.append(result)
+            write_records(self.run.folder / "rejects/tasks.jsonl", rejects)
+            write_records(self.run.folder / "tasks.jsonl", tasks)
+            return {"tasks": len(tasks), "rejects": len(rejects)}
+
+        inputs = ["passages.jsonl"] if self.recipe.brainstorm.families else []
+        self.run.stage("tasks", settings=told, inputs=inputs, files=["tasks.jsonl", "rejects/tasks.jsonl"], work=work)
+
+    def prompts(self) -> None:
+        """Every prompt, its blanks drawn; nothing is sent."""
+        settings = self.recipe.generate
+
+        def work() -> dict[str, Any]:
+            return {"prompts": write_records(self.run.folder / "prompts.jsonl", self.composed())}
+
+        told = {**settings.model_dump(), "seed": self.recipe.seed, "llm": self.recipe.llm.model}
+        inputs = ["tasks.jsonl", "passages.jsonl"]
+        self.run.stage("compose", settings=told, inputs=inputs, files=["prompts.jsonl"], work=work)
+
+    def composed(self) -> Iterable[Prompt]:
+        """The prompts of the recipe in their order."""
+        from embedloom.synth.compose import compose
+
+        settings = self.recipe.generate
+        return compose(
+            seed=self.recipe.seed,
+            counts=settings.counts,
+            style=self.llm.style,
+            tasks=list(read_records(self.run.folder / "tasks.jsonl", Task)),
+            languages=settings.languages or None,
+            passages=self.passages(),
+            grounded_language=settings.grounded_language,
+            passage_words=settings.passage_words,
+        )
+
+    def generate(self) -> None:
+        """Asks the language model for every prompt that has no answer on disk yet."""
+
+        def work() -> dict[str, Any]:
+            prompts = list(read_records(self.run.folder / "prompts.jsonl", Prompt))
+            log = self.run.folder / "generations.jsonl"
+            self._ask("generate", prompts, log)
+            answers = list(read_records(log, Generation))
+            tokens = {
+                "input_tokens": sum(a.input_tokens for a in answers),
+                "output_tokens": sum(a.output_tokens for a in answers),
+            }
+            return {"generations": len(answers), **tokens}
+
+        told = {"llm": self.recipe.llm.model_dump(), "seed": self.recipe.seed}
+        self.run.stage("generate", settings=told, inputs=["prompts.jsonl"], files=["generations.jsonl"], work=work)
+
+    def parse(self) -> None:
+        """Replies become examples, or rejects with a rule."""
+
+        def work() -> dict[str, Any]:
+            from embedloom.synth.parse import parse
+
+            prompts = read_records(self.run.folder / "prompts.jsonl", Prompt)
+            return self._sorted(
+                parse(prompts, read_records(self.run.folder / "generations.jsonl", Generation)), "parse", "examples"
+            )
+
+        inputs = ["prompts.jsonl", "generations.jsonl"]
+        self.run.stage("parse", settings={}, inputs=inputs, files=["examples.jsonl", "rejects/parse.jsonl"], work=work)
+
+    def curate(self) -> None:
+        """Rules, duplicates, round trip."""
+        settings = self.recipe.curate
+
+        def work() -> dict[str, Any]:
+            from embedloom.curate.curate import curate
+
+            examples = list(read_records(self.run.folder / "examples.jsonl", Example))
+            retriever = self._retriever() if any(example.passage_id for example in examples) else None
+            with bar("round trip", len(examples), unit="queries") as advance:
+                kept = curate(
+                    examples,
+                    near_duplicate=settings.near_duplicate,
+                    retriever=retriever,
+                    k=settings.round_trip_depth,
+                    progress=advance,
+                )
+                return self._sorted(kept, "curate", "curated")
+
+        inputs = ["examples.jsonl", "passages.jsonl"]
+        files = ["curated.jsonl", "rejects/curate.jsonl"]
+        self.run.stage("curate", settings=settings.model_dump(), inputs=inputs, files=files, work=work)
+
+    @property
+    def llm(self) -> StyledLLM:
+        """The recipe's language model, opened on first use."""
+        if self._llm is None:
+            from embedloom.llm.names import open_llm
+
+            settings = self.recipe.llm
+            self._llm = open_llm(
+                settings.model,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                top_k=settings.top_k,
+                batch_size=settings.batch_size,
+                dtype=settings.dtype,
+                notice=notice,
+            )
+        return self._llm
+
+    def close(self) -> None:
+        """Lets go of the language model, so that the trainer has its memory."""
+        self._llm = None
+
+    def passages(self) -> list[Document]:
+        """The passages that queries are written for; none without a corpus."""
+        path = self.run.folder / "passages.jsonl"
+        return list(read_records(path, Document)) if path.exists() else []
+
+    def _ask(self, title: str, prompts: Sequence[Prompt], path: Path) -> None:
+        """Asks for what has no answer in the log. Replies are on disk before more is asked.
+
+        A log that another model or other settings wrote is put aside under its own name, not lost.
+        """
+        asker = content_id("asker", self.recipe.llm.model_dump(exclude={"batch_size"}), self.recipe.seed)
+        mark = path.with_suffix(".asker")
+        if path.exists() and mark.exists() and (before := mark.read_text(encoding="utf-8")) != asker:
+            path.rename(path.with_name(f"{path.stem}-{before}.jsonl"))
+        with atomic_file(mark) as file:
+            file.write(asker)
+        with RecordLog(path) as log:
+            answered = {generation.prompt_id for generation in read_records(path, Generation)}
+            missing = [prompt for prompt in prompts if prompt.id not in answered]
+            with bar(title, len(prompts), done=len(prompts) - len(missing), unit="prompts") as advance:
+                if not missing:
+                    return
+                for group in self.llm.generate(missing, seed=self.recipe.seed):
+                    log.append(group)
+                    advance(len(group))
+
+    def _sorted(self, results: Iterable[Example | Reject], stage: str, name: str) -> dict[str, Any]:
+        """Writes examples and rejects to their files."""
+        examples: list[Example] = []
+        rejects: list[Reject] = []
+        for result in results:
+            if isinstance(result, Reject):
+                rejects.append(result)
+            else:
+                examples.append(result)
+        write_records(self.run.folder / f"rejects/{stage}.jsonl", rejects)
+        return {"kept": write_records(self.run.folder / f"{name}.jsonl", examples), "rejects": len(rejects)}
+
+    def _retriever(self) -> Any:
+        name = self.recipe.curate.round_trip
+        if name == "none":
+            return None
+        passages = self.passages()
+        if name == "bm25":
+            from embedloom.data.lexical import BM25
+
+            return BM25(passages)
+        from embedloom.cli.opening import open_embedder
+        from embedloom.data.dense import DenseRetriever
+
+        with bar("round trip corpus", len(passages), unit="passages") as advance:
+            return DenseRetriever(open_embedder(name, notice=notice), passages, progress=advance)
+
+
+def read_documents(source: str) -> list[Document]:
+    """The documents of a source to index: a retrieval set's corpus, a corpus file, or the passages of a folder of texts."""
+    if source == "python-docs" or not (data_path(source).is_file() or _is_beir(data_path(source))):
+        return [Document(item.id, item.rest, item.summary) for item in _items(source)]
+    from embedloom.data.beir import read_corpus_file
+
+    return list(read_corpus_file(_corpus_file(data_path(source))))
+
+
+def _corpus_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    return next(file for end in ("", ".gz") if (file := path / f"corpus.jsonl{end}").exists())
+
+
+def _task(given: Any) -> Task:
+    demonstrations = tuple(Demonstration(d.passage, d.query) for d in given.demonstrations)
+    return Task(
+        given.family, given.instruction, "recipe", given.query_name, given.passage_name, demonstrations, given.weight
+    )
+
+
+def _known_item(source: str | list[str]) -> bool:
+    """Whether the source is text to make a test from, not a retrieval set that has its own."""
+    return source == "python-docs" or not (data_path(source).is_file() or _is_beir(data_path(source)))
+
+
+def _is_beir(path: Path) -> bool:
+    return any((path / f"corpus.jsonl{end}").exists() for end in ("", ".gz"))
+
+
+def _items(source: str | list[str]) -> list[Item]:
+    if source == "python-docs":
+        from embedloom.data.python_docs import python_documentation
+
+        return list(python_documentation())
+    from embedloom.data.text_folder import folder_items
+
+    return folder_items(data_path(source))
+
+
+def _source_content(source: str | list[str]) -> str:
+    """What the source holds: a changed text is another corpus."""
+    if source == "python-docs":
+        return platform.python_version()
+    path = data_path(source)
+    files = sorted(file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    stamps = [(str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
+
+
+def _drawn(documents: Sequence[Document], limit: int, seed: int) -> Sequence[Document]:
+    """All documents, or `limit` of them drawn by the seed, in their order."""
+    if not documents:
+        raise RecipeError("corpus.source holds no passage that a query could be written for; give more or longer texts")
+    if not limit or len(documents) <= limit:
+        return documents
+    order = sorted(range(len(documents)), key=lambda number: content_id("passage", seed, documents[number].id))
+    return [documents[number] for number in sorted(order[:limit])]

@@ -1,0 +1,82 @@
+"""The command `embedloom`: its verbs, loaded when they are called, and the one place where errors become sentences."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from embedloom import EmbedloomError, __version__
+
+VERBS = {
+    "run": ("embedloom.cli.run", "Does every stage of a recipe that is missing, from corpus to report."),
+    "eval": ("embedloom.cli.eval", "Measures a model on evaluation sets."),
+    "index": ("embedloom.cli.index", "Encodes a corpus into a vector index."),
+    "search": ("embedloom.cli.search", "Searches an index."),
+    "check": ("embedloom.cli.check", "Proves a checkpoint's input contract and parity with sentence-transformers."),
+    "models": ("embedloom.cli.models", "Lists the models that install from the package registry."),
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are used, so that `--help` is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of the work."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb."""
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, text) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="embedloom")
+def cli() -> None:
+    """Turn a language model into a text-embedding model, and prove that it got better."""
+
+
+def main() -> None:
+    """Runs the command line. An error that the user can mend is one sentence on standard error and exit status 2."""
+    _quiet()
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; the same command goes on where this one stopped", err=True)
+        sys.exit(130)
+    except EmbedloomError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno is None or (error.filename is None and error.strerror is None):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror}", err=True)
+        sys.exit(2)
+
+
+def _quiet() -> None:
+    """Libraries' own bars and notices would stand between ours; the user's settings win."""
+    for name, value in {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,35 @@
+"""Opening an embedder by its name, whatever kind of model lies in the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from embedloom.model.names import model_folder
+
+if TYPE_CHECKING:
+    from embedloom.records import Embedder
+
+
+def open_embedder(
+    name: str, *, dtype: str = "auto", max_length: int | None = None, notice: Callable[[str], None] | None = None
+) -> Embedder:
+    """The embedder of a name: a checkpoint of ours, a sentence-transformers folder, or a bare decoder under our contract.
+
+    Args:
+        name: `registry:`, `hub:` or `path:` name, or a path.
+        dtype: `auto`, `float32` or `bfloat16`.
+        max_length: another limit in tokens than the model's; a sentence-transformers model keeps its own.
+        notice: called with a line that the user should see.
+
+    Raises:
+        ModelError: there is no such model, or it can't be read.
+    """
+    from embedloom.model.encoder import CHECKPOINT_FILE, open_encoder
+
+    folder = model_folder(name, notice)
+    if (folder / "modules.json").exists() and not (folder / CHECKPOINT_FILE).exists():
+        from embedloom.evals.baselines import SentenceTransformerEmbedder
+
+        return SentenceTransformerEmbedder(folder, name=name)
+    return open_encoder(folder, name=name, dtype=dtype, max_length=max_length)

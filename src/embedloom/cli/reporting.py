@@ -1,0 +1,131 @@
+"""The last stage: the report page, and what the terminal shows of it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from embedloom.cli.measure import LEADERBOARD, SEARCHES, Found
+from embedloom.cli.pipeline import Run, source_commit, versions
+from embedloom.cli.tuning import MODEL, TRAINING
+from embedloom.model.registry import licence_of
+from embedloom.recipe import resolved
+from embedloom.records import Example, Reject
+from embedloom.run import atomic_file, read_objects, read_records
+
+if TYPE_CHECKING:
+    from embedloom.evals.leaderboard import LeaderboardRow
+    from embedloom.evals.report import Tally
+
+REPORT = "report.html"
+SHOWN_EXAMPLES = 6
+
+
+def report(run: Run) -> None:
+    """Writes `report.html` and prints the table and the searches."""
+    rows = _leaderboard(run)
+    searches = list(_read(run, SEARCHES, Found))
+    with atomic_file(run.folder / REPORT) as file:
+        file.write(_page(run, rows, searches))
+    _print(run, rows, searches)
+
+
+def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> str:
+    from embedloom.evals.report import Report, ReportHit, ReportSearch, StageLine, TrainingStep, render_report
+
+    manifest = run.folder.manifest()
+    settings = resolved(run.recipe)
+    base = run.recipe.train.base
+    log = (
+        (obj for _, obj in read_objects(run.folder / TRAINING / "log.jsonl"))
+        if (run.folder / TRAINING).exists()
+        else ()
+    )
+    fields = ("step", "loss", "learning_rate", "gradient_norm")
+    found = tuple(
+        ReportSearch(s.query, tuple(ReportHit(h.document_id, t, h.score) for h, t in zip(s.hits, s.texts, strict=True)))
+        for s in searches
+    )
+    notes = {"base model's licence": licence_of(base), "commit": source_commit(), "run folder": run.folder.path.name}
+    return render_report(
+        Report(
+            title=run.recipe.name,
+            model=f"{run.recipe.name}/{MODEL}",
+            base=base,
+            fingerprint=str(manifest.get("train", {}).get("fingerprint", "")),
+            rows=rows,
+            steps=tuple(TrainingStep(**{key: obj.get(key, 0) for key in fields}) for obj in log),
+            stages=tuple(StageLine(name, float(entry["seconds"]), _detail(entry)) for name, entry in manifest.items()),
+            tallies=tuple(_tallies(run)),
+            examples=tuple(_read(run, "train.jsonl", Example))[:SHOWN_EXAMPLES],
+            searches=found,
+            recipe=json.dumps(settings, ensure_ascii=False, indent=1),
+            versions=versions(),
+            notes={name: text for name, text in notes.items() if text},
+        )
+    )
+
+
+def _tallies(run: Run) -> Iterable[Tally]:
+    from embedloom.evals.report import Tally
+
+    examples = list(_read(run, "train.jsonl", Example))
+    rejects = [
+        reject for file in sorted((run.folder / "rejects").glob("*.jsonl")) for reject in read_records(file, Reject)
+    ]
+    for title, counts in (
+        ("Training rows by family", Counter(example.family or example.source or "unnamed" for example in examples)),
+        ("Training rows by language", Counter(example.language or "not stated" for example in examples)),
+        ("Dropped, by stage and rule", Counter(f"{reject.stage}: {reject.rule}" for reject in rejects)),
+    ):
+        yield Tally(title, tuple(counts.most_common(16)))
+
+
+def _print(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from embedloom.evals.leaderboard import leaderboard_table
+
+    console = Console()
+    if rows:
+        heads, lines = leaderboard_table(rows)
+        table = Table(title=f"{run.recipe.name}: figures x 100 with 95 % intervals")
+        for number, head in enumerate(heads):
+            table.add_column(head, justify="left" if number < 2 else "right")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+    for search in searches:
+        console.print(f"\n[bold]{_plain(search.query)}[/bold]")
+        for hit, text in zip(search.hits, search.texts, strict=True):
+            shown = " ".join(text.split())
+            console.print(f"  {hit.score:.3f}  {_plain(hit.document_id)}  {_plain(shown[:90])}", highlight=False)
+    click.echo(f"\nreport: {run.folder / REPORT}\nmodel:  {run.folder / MODEL}")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _detail(entry: dict[str, Any]) -> str:
+    counts = {key: value for key, value in entry.items() if isinstance(value, int) and key != "seconds"}
+    return ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
+
+
+def _leaderboard(run: Run) -> tuple[LeaderboardRow, ...]:
+    from embedloom.evals.leaderboard import LeaderboardRow
+
+    return tuple(_read(run, LEADERBOARD, LeaderboardRow))
+
+
+def _read(run: Run, name: str, kind: Any) -> Iterable[Any]:
+    path: Path = run.folder / name
+    return read_records(path, kind) if path.exists() else ()

@@ -1,0 +1,63 @@
+"""The order of training: which rows stand in which batch, a function of (seed, step) alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from embedloom.data.words import normalised
+from embedloom.errors import DataError
+from embedloom.records import Example, content_id
+
+
+def batches(examples: Sequence[Example], *, batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Row numbers of batch after batch, epoch after epoch without end; every epoch is shuffled anew.
+
+    No two rows of a batch share a query or a positive: one row's positive would be the other's negative. A row that
+    does not fit is put off to a later batch. Rows left at the end of an epoch open the next one, so that every batch is full.
+
+    Raises:
+        DataError: there are fewer rows than a batch holds, or so many equal ones that no batch can be filled.
+    """
+    if len(examples) < batch_size:
+        raise DataError(f"{len(examples)} training rows are fewer than one batch of {batch_size}; lower train.batch_size or add data")
+    texts = [_identities(example) for example in examples]
+    waiting: deque[int] = deque()
+    epoch = 0
+    while True:
+        batch: list[int] = []
+        taken: set[str] = set()
+        put_off: list[int] = []
+        refills = 0
+        while len(batch) < batch_size:
+            if not waiting:
+                if refills == 2:
+                    raise DataError(f"no batch of {batch_size} rows without a common query or positive; lower train.batch_size")
+                waiting.extend(_shuffled(len(examples), seed, epoch))
+                epoch += 1
+                refills += 1
+            row = waiting.popleft()
+            if taken.isdisjoint(texts[row]):
+                taken.update(texts[row])
+                batch.append(row)
+            else:
+                put_off.append(row)
+        waiting.extendleft(reversed(put_off))
+        yield batch
+
+
+def choice(count: int, *, seed: int, step: int, row: int, what: str) -> int:
+    """Which of `count` positives or negatives a row uses at a step: a function of its arguments."""
+    return 0 if count == 1 else int(content_id("choice", seed, step, row, what), 16) % count
+
+
+def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
+    generator = np.random.Generator(np.random.Philox(key=int(content_id("epoch", seed, epoch), 16)))
+    return [int(row) for row in generator.permutation(count)]
+
+
+def _identities(example: Example) -> frozenset[str]:
+    query = "q" + content_id(example.instruction, normalised(example.query))
+    return frozenset([query, *("p" + content_id(normalised(text)) for text in example.positives)])

@@ -1,0 +1,101 @@
+"""The decoder: loaded without its language-model head, in the precision that this machine computes fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from embedloom.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def best_device() -> torch.device:
+    """CUDA, then Apple's GPU, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def best_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it in hardware, else float32.
+
+    A CPU without AVX-512 BF16, AMX or Arm's BF16 emulates bfloat16 hundreds of times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def named_dtype(name: str, device: torch.device) -> torch.dtype:
+    """A precision by name: `auto`, `float32` or `bfloat16`."""
+    if name == "auto":
+        return best_dtype(device)
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder.
+
+    Raises:
+        ModelError: the folder has none that can be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}: its tokenizer can't be read ({_first_line(error)})") from None
+    return tokenizer
+
+
+def load_backbone(folder: Path, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """The transformer of a model folder, without a head, in evaluation mode.
+
+    Raises:
+        ModelError: the weights can't be read.
+    """
+    try:
+        model: PreTrainedModel = AutoModel.from_pretrained(str(folder), dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"{folder}: its weights can't be read ({_first_line(error)})") from None
+    return model.to(device).eval()  # type: ignore[no-any-return, arg-type]
+
+
+def pad_batch(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids padded on the right and their mask, both of shape (rows, longest)."""
+    longest = max(len(row) for row in rows)
+    ids_BL = torch.full((len(rows), longest), pad, dtype=torch.long)
+    mask_BL = torch.zeros((len(rows), longest), dtype=torch.long)
+    for number, row in enumerate(rows):
+        ids_BL[number, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask_BL[number, : len(row)] = 1
+    return ids_BL.to(device), mask_BL.to(device)
+
+
+def hidden_states(model: nn.Module, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+    """The last layer's states, shape (batch, length, dimension)."""
+    output = model(input_ids=ids_BL, attention_mask=mask_BL, use_cache=False)
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -1,0 +1,124 @@
+"""The encoder: a decoder-only model under the input contract, as an `Embedder`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from embedloom.errors import ContractError, ModelError
+from embedloom.model.backbone import best_device, hidden_states, load_backbone, load_tokenizer, named_dtype, pad_batch
+from embedloom.model.fingerprint import fingerprint
+from embedloom.model.inputs import InputContract, contract_for, length_sorted, read_contract, token_ids
+from embedloom.model.pooling import pool
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from embedloom.records import Progress, Vectors
+
+CHECKPOINT_FILE = "embedloom.json"
+
+
+class Encoder:
+    """Text to unit vectors by a decoder: `Instruct: ...` on queries, bare documents, the state at EOS.
+
+    Args:
+        backbone: the transformer without head.
+        tokenizer: its tokenizer.
+        contract: text to tokens to vector.
+        name: for people.
+        fingerprint: the content hash of folder and contract.
+        token_budget: rows x longest row of one forward pass.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        contract: InputContract,
+        *,
+        name: str,
+        fingerprint: str,
+        token_budget: int = 4096,
+    ) -> None:
+        self.backbone = backbone
+        self.tokenizer = tokenizer
+        self.contract = contract
+        self.name = name
+        self.fingerprint = fingerprint
+        self.token_budget = token_budget
+        self.dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.device = next(backbone.parameters()).device
+
+    def encode_queries(self, texts: Sequence[str], instruction: str, *, progress: Progress | None = None) -> Vectors:
+        """Unit vectors of queries under an instruction, shape (len(texts), dimension), float32."""
+        return self._encode([self.contract.query_text(text, instruction) for text in texts], progress)
+
+    def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
+        """Unit vectors of documents, shape (len(texts), dimension), float32."""
+        return self._encode(texts, progress)
+
+    def _encode(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
+        vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
+        rows = token_ids(texts, self.tokenizer, self.contract)
+        pad = self.tokenizer.pad_token_id or 0
+        with torch.inference_mode():
+            for group in length_sorted(map(len, rows), token_budget=self.token_budget, max_rows=256):
+                ids_BL, mask_BL = pad_batch([rows[row] for row in group], pad, self.device)
+                states_BLD = hidden_states(self.backbone, ids_BL, mask_BL)
+                vectors_ND[group] = pool(states_BLD, mask_BL, self.contract.pooling).cpu().numpy()
+                if progress is not None:
+                    progress(len(group))
+        return vectors_ND
+
+
+def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_length: int | None = None) -> Encoder:
+    """The encoder of a folder: a checkpoint of ours, checked against its contract, or a bare decoder under the default one.
+
+    Args:
+        folder: a folder with weights and tokenizer.
+        name: for people; the folder's name if empty.
+        dtype: `auto`, `float32` or `bfloat16`.
+        max_length: another limit in tokens than the contract's.
+
+    Raises:
+        ModelError: the folder can't be read.
+        ContractError: the tokenizer is not the one that the checkpoint was trained with.
+    """
+    device = best_device()
+    tokenizer = load_tokenizer(folder)
+    stored = read_checkpoint_file(folder)
+    if stored is None:
+        contract = contract_for(tokenizer)
+    else:
+        try:
+            contract = read_contract(stored["contract"], tokenizer)
+        except ContractError as error:
+            raise ContractError(f"{folder}: {error}") from None
+    if max_length is not None:
+        contract = dataclasses.replace(contract, max_length=max_length)
+    backbone = load_backbone(folder, device=device, dtype=named_dtype(dtype, device))
+    return Encoder(backbone, tokenizer, contract, name=name or folder.name, fingerprint=fingerprint(folder, contract))
+
+
+def read_checkpoint_file(folder: Path) -> dict[str, Any] | None:
+    """What `embedloom.json` of a checkpoint says, or None where there is none.
+
+    Raises:
+        ModelError: it is not valid JSON.
+    """
+    path = folder / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ModelError(f"{path} is not valid JSON; restore it from the checkpoint") from None
+    return stored

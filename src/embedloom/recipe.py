@@ -1,0 +1,251 @@
+"""The recipe: TOML files merged left to right, then `--set`, validated once. Below this module settings are plain arguments.
+
+Only the command line sees a `Recipe`. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embedloom.errors import RecipeError
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are refused, values can't change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpus(Section):
+    """The user's texts."""
+
+    source: str | list[str] = ""
+    """`python-docs`, `path:FOLDER` (txt, md, rst, JSONL, or a BEIR folder), `hub:DATASET`; of a list, the first that is there."""
+    evaluation_share: float = Field(default=0.4, gt=0, lt=1)
+    """Share of the texts, by whole modules or files, that known-item search is evaluated on and nothing is written for."""
+    limit: int = Field(default=0, ge=0)
+    """Passages that queries may be written for; 0 for all."""
+
+
+class GivenTask(Section):
+    """A task that the user states, instead of or beside brainstormed ones."""
+
+    family: str = "grounded"
+    instruction: str
+    query_name: str = "Query"
+    passage_name: str = "Passage"
+    weight: float = Field(default=1.0, gt=0)
+    demonstrations: list[Demonstration] = []
+
+
+class Demonstration(Section):
+    """A passage and a query for it."""
+
+    passage: str
+    query: str
+
+
+class Llm(Section):
+    """The language model that writes the data."""
+
+    model: str = "local:registry:gemma3-270m"
+    """`local:MODEL` (in this process), `scripted:FILE`."""
+    temperature: float = Field(default=0.7, ge=0)
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    top_k: int = Field(default=64, ge=0)
+    batch_size: int = Field(default=32, gt=0)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class Brainstorm(Section):
+    """Step 1: the pool of tasks."""
+
+    families: list[str] = []
+    """Families whose tasks the LLM is asked for; those with a given task need none."""
+    calls: int = Field(default=4, gt=0)
+    """Calls a family, about 20 tasks each."""
+
+
+class Generate(Section):
+    """Step 2: how many examples of each family, in which languages."""
+
+    counts: dict[str, int] = {}
+    languages: dict[str, float] = {}
+    """Weights by name or code; the paper's 93 if empty."""
+    grounded_language: str = "English"
+    passage_words: int = Field(default=120, gt=0)
+    """Words of a passage that the LLM is shown."""
+
+
+class Curate(Section):
+    """What is kept."""
+
+    near_duplicate: float = Field(default=0.8, gt=0)
+    """Jaccard similarity from which two texts are near duplicates."""
+    round_trip: str = "bm25"
+    """What must find a passage by its query again: `bm25`, a model's name, or `none`."""
+    round_trip_depth: int = Field(default=20, gt=0)
+
+
+class Source(Section):
+    """Training rows besides the synthetic ones."""
+
+    data: str
+    """`sample:llm-written`, or `path:FILE.jsonl`."""
+    instruction: str = ""
+    """For rows that have none."""
+    limit: int = Field(default=0, ge=0)
+    """Rows taken, drawn by the seed; 0 for all."""
+
+
+class Train(Section):
+    """The tuning of the base model (paper section 4)."""
+
+    base: str = "registry:gemma3-270m"
+    sources: list[Source] = []
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int = Field(default=0, ge=0)
+    """At most so many steps; 0 for no limit."""
+    batch_size: int = Field(default=32, gt=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=4, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=0.02, gt=0)
+    hard_negatives: int = Field(default=1, ge=0)
+    max_length: int = Field(default=512, ge=8)
+    """Tokens of a text in training."""
+    pooling: Literal["last", "mean", "weighted-mean"] = "last"
+    lora_rank: int = Field(default=16, gt=0)
+    lora_alpha: float = Field(default=32.0, gt=0)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    save_every: int = Field(default=10, gt=0)
+    token_budget: int = Field(default=0, ge=0)
+    """Padded tokens of one forward pass; 0 for what suits the device."""
+    graph_tokens: int = Field(default=0, ge=0)
+    """Padded tokens whose graph fits in memory; a larger batch goes through GradCache. 0 for what suits the device."""
+
+
+class Evaluate(Section):
+    """The measurement, beside base model and baselines."""
+
+    sets: list[str | list[str]] = []
+    """Paths of evaluation sets, or `hub:DATASET`; of an inner list, the first that is there."""
+    baselines: list[str] = ["base", "bm25"]
+    """`base`, `bm25`, or a model's name."""
+    max_length: int = Field(default=512, ge=8)
+    """Tokens of a text in evaluation and use: the checkpoint's limit."""
+
+
+class Search(Section):
+    """Searches shown at the end."""
+
+    queries: list[str] = []
+    instruction: str = ""
+    hits: int = Field(default=3, gt=0)
+
+
+class Recipe(Section):
+    """Everything that one run needs to know."""
+
+    name: str = "run"
+    seed: int = 1
+    corpus: Corpus = Corpus()
+    llm: Llm = Llm()
+    brainstorm: Brainstorm = Brainstorm()
+    tasks: list[GivenTask] = []
+    generate: Generate = Generate()
+    curate: Curate = Curate()
+    train: Train = Train()
+    eval: Evaluate = Evaluate()
+    search: Search = Search()
+
+
+GivenTask.model_rebuild()
+
+
+def load_recipe(paths: Sequence[Path], settings: Iterable[str] = ()) -> Recipe:
+    """The recipe of TOML files merged left to right, then `section.key=value` settings.
+
+    Raises:
+        RecipeError: a file is missing or not TOML, a key is unknown (the nearest known one is named), a value is wrong.
+    """
+    merged: dict[str, Any] = {}
+    for path in paths:
+        try:
+            loaded = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RecipeError(
+                f"no recipe {str(path)!r}; recipes lie in recipes/, for example recipes/quickstart.toml"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+            raise RecipeError(f"{path}: not a TOML file ({error})") from None
+        _merge(merged, loaded)
+    for setting in settings:
+        _merge(merged, _setting(setting))
+    where = ", ".join(map(str, paths)) or "the recipe"
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_explain(error)}") from None
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe with every default written out, as JSON."""
+    return recipe.model_dump(mode="json")
+
+
+def _setting(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set {text!r}: expected section.key=value, for example train.batch_size=16")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = json.loads(json.dumps(value)) if isinstance(value, dict | list) else value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {place!r}; {hint}"
+    if first["type"] == "missing":
+        return f"key {place!r} is missing"
+    shown = json.dumps(first["input"], ensure_ascii=False, default=str)
+    return f"key {place!r}: {first['msg'][0].lower()}{first['msg'][1:]}, got {shown[:80]}"
+
+
+def _known_keys(place: Sequence[int | str]) -> list[str]:
+    kind: Any = Recipe
+    for part in place:
+        if isinstance(part, int):
+            continue
+        annotation = kind.model_fields[part].annotation
+        inner = [
+            arg for arg in getattr(annotation, "__args__", ()) if isinstance(arg, type) and issubclass(arg, Section)
+        ]
+        kind = inner[0] if inner else annotation
+    return list(kind.model_fields)

@@ -1,0 +1,54 @@
+"""The model card that lies in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(stored: Mapping[str, Any]) -> str:
+    """README.md of a checkpoint from what its `embedloom.json` says.
+
+    The contract's table shows how text becomes a vector, since a reader that forgets a part gets other vectors.
+    """
+    contract = stored["contract"]
+    instructions: Mapping[str, str] = stored["instructions"]
+    first = next(iter(instructions), "query")
+    listed = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in instructions.items())
+    licence = f"\nThe base model's licence goes with it: {stored['licence']}\n" if stored["licence"] else ""
+    return f"""---
+library_name: sentence-transformers
+pipeline_tag: sentence-similarity
+tags: [embedloom, feature-extraction]
+---
+
+# A text-embedding model from {stored["base"]}
+
+Tuned by embedloom with a contrastive loss on {stored["rows"]:,} examples. Fingerprint `{stored["fingerprint"]}`.
+{licence}
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("path/to/this/folder")
+queries = model.encode(["what to look for"], prompt_name="{first}")
+documents = model.encode(["a text that answers"])
+scores = model.similarity(queries, documents)
+```
+
+| prompt | instruction on the query |
+|---|---|
+{listed}
+
+## From text to vector
+
+| | |
+|---|---|
+| query | `Instruct: {{instruction}}\\nQuery: {{query}}` |
+| document | the bare text |
+| tokens | {"" if contract["bos"] is None else "BOS, "}text, EOS; at most {contract["max_length"]}, EOS kept |
+| vector | {contract["pooling"]} token's state of the last layer, unit length |
+"""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,154 @@
+"""The checkpoint: a folder that sentence-transformers opens with equal vectors, with our contract and fingerprint in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedloom.model.encoder import CHECKPOINT_FILE
+from embedloom.model.fingerprint import fingerprint
+from embedloom.model.inputs import InputContract, query_prefix, record_contract
+from embedloom.train.card import model_card
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_POOLING_NAMES = {"last": "lasttoken", "mean": "mean", "weighted-mean": "weightedmean"}
+# Readers older than sentence-transformers 5.4 know only these switches, newer ones only the name.
+_POOLING_SWITCHES = {
+    "last": "pooling_mode_lasttoken",
+    "mean": "pooling_mode_mean_tokens",
+    "weighted-mean": "pooling_mode_weightedmean_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a checkpoint comes from: the base model's name, the instructions by prompt name, and the settings used."""
+
+    base: str
+    instructions: Mapping[str, str]
+    settings: Mapping[str, Any]
+    rows: int
+    licence: str = ""
+
+
+def save_checkpoint(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    contract: InputContract,
+    origin: Origin,
+) -> str:
+    """Writes a merged model with everything that a reader needs, and returns its fingerprint. The folder appears whole.
+
+    Args:
+        folder: replaced if it exists.
+        model: the backbone with the LoRA weights merged.
+        tokenizer: the base's tokenizer; what is written appends EOS by itself.
+        contract: the input contract, recorded with the token ids of the probe texts.
+        origin: for the model card and `embedloom.json`.
+    """
+    scratch = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    model.save_pretrained(scratch)
+    _save_tokenizer(scratch, tokenizer, contract)
+    _save_sentence_transformers(scratch, model, contract, origin)
+    identity = fingerprint(scratch, contract)
+    stored = {
+        "fingerprint": identity,
+        "base": origin.base,
+        "licence": origin.licence,
+        "rows": origin.rows,
+        "instructions": dict(origin.instructions),
+        "settings": dict(origin.settings),
+        "contract": record_contract(tokenizer, contract),
+    }
+    _write_json(scratch / CHECKPOINT_FILE, stored)
+    (scratch / "README.md").write_text(model_card(stored), encoding="utf-8")
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        scratch.rename(folder)
+        shutil.rmtree(old)
+    else:
+        scratch.rename(folder)
+    return identity
+
+
+def prompt_names(instructions: Mapping[str, str]) -> dict[str, str]:
+    """Prompts by name as sentence-transformers stores them: `query` (the first instruction), each by its name, `document`."""
+    prompts = {name: query_prefix(instruction) for name, instruction in instructions.items()}
+    first = next(iter(prompts.values()), "")
+    return {"query": first, **prompts, "document": ""}
+
+
+def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, contract: InputContract) -> None:
+    """Writes a tokenizer whose own template puts BOS and EOS, so that a reader that knows nothing of us gets our ids."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer.save_pretrained(folder)
+    ids = [contract.eos] if contract.bos is None else [contract.bos, contract.eos]
+    tokens = tokenizer.convert_ids_to_tokens(ids)
+    head = [] if contract.bos is None else [f"{tokens[0]}:0"]
+    path = folder / "tokenizer.json"
+    backend = Tokenizer.from_file(str(path))
+    backend.no_truncation()
+    backend.no_padding()
+    backend.post_processor = TemplateProcessing(
+        single=[*head, "$A:0", f"{tokens[-1]}:0"],
+        pair=[*head, "$A:0", "$B:1", f"{tokens[-1]}:1"],
+        special_tokens=list(dict.fromkeys(zip(tokens, ids, strict=True))),
+    )
+    backend.save(str(path))
+    settings_path = folder / "tokenizer_config.json"
+    settings = json.loads(settings_path.read_text(encoding="utf-8"))
+    # A model's own tokenizer class would put its own template in the place of ours when it is read.
+    for key in ("add_bos_token", "add_eos_token", "backend", "is_local", "local_files_only"):
+        settings.pop(key, None)
+    settings.update(
+        tokenizer_class="PreTrainedTokenizerFast",
+        model_max_length=contract.max_length,
+        padding_side="right",
+        truncation_side="right",
+        split_special_tokens=True,
+        pad_token=tokenizer.pad_token or tokenizer.eos_token,
+    )
+    _write_json(settings_path, settings)
+
+
+def _save_sentence_transformers(folder: Path, model: PreTrainedModel, contract: InputContract, origin: Origin) -> None:
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+    ]
+    _write_json(folder / "modules.json", modules)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": contract.max_length, "do_lower_case": False})
+    prompts = prompt_names(origin.instructions) if contract.instructed else {"query": "", "document": ""}
+    settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
+    _write_json(folder / "config_sentence_transformers.json", settings)
+    (folder / "1_Pooling").mkdir()
+    (folder / "2_Normalize").mkdir()
+    pooling = {
+        "word_embedding_dimension": int(model.config.hidden_size),
+        "embedding_dimension": int(model.config.hidden_size),
+        "pooling_mode": _POOLING_NAMES[contract.pooling],
+        **{switch: name == contract.pooling for name, switch in _POOLING_SWITCHES.items()},
+        "pooling_mode_cls_token": False,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+        "include_prompt": True,
+    }
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,177 @@
+"""The training loop: step after step from (seed, step), with a state on disk from which a killed run goes on exactly."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from embedloom.data.batches import batches
+from embedloom.errors import RunError
+from embedloom.records import Example, content_id, to_json
+from embedloom.run import RecordLog, read_records, write_records
+from embedloom.train.gradcache import loss_and_gradients
+from embedloom.train.loss import info_nce
+from embedloom.train.optimizer import Master, learning_rate
+from embedloom.train.rows import token_batch
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from embedloom.model.inputs import InputContract
+
+STATE_FILE = "state.pt"
+LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the loop needs to know. `steps` optimizer steps, learning rate up over `warmup` and down to 0."""
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 4
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    temperature: float = 0.02
+    hard_negatives: int = 1
+    seed: int = 0
+    save_every: int = 10
+    token_budget: int = 1024
+    graph_tokens: int = 6144
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """What one step did. `tokens` counts no padding."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+
+
+def train(
+    backbone: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    contract: InputContract,
+    examples: Sequence[Example],
+    settings: Settings,
+    folder: Path,
+    *,
+    on_step: Callable[[StepLog], None] | None = None,
+) -> list[StepLog]:
+    """Trains the weights of `backbone` that require gradients, and returns the log of all steps.
+
+    State and log are kept in `folder`; called again with the same examples and settings it goes on behind the last state.
+
+    Raises:
+        RunError: the folder holds the state of another training.
+    """
+    device = next(backbone.parameters()).device
+    master = Master(backbone.parameters(), weight_decay=settings.weight_decay)
+    shapes = [(name, list(p.shape), p.requires_grad) for name, p in backbone.named_parameters()]
+    identity = content_id(
+        "training", to_json(settings), to_json(contract), shapes, [example.id for example in examples]
+    )
+    done = _resume(folder, identity, master)
+    logs = [log for log in read_records(folder / LOG_FILE, StepLog) if log.step < done] if done else []
+    write_records(folder / LOG_FILE, logs)
+    backbone.train()
+    order = islice(batches(examples, batch_size=settings.batch_size, seed=settings.seed), done, settings.steps)
+    with RecordLog(folder / LOG_FILE) as log:
+        for step, rows in enumerate(order, done):
+            entry = _step(
+                backbone, tokenizer, contract, [examples[row] for row in rows], settings, master, step, device
+            )
+            log.append([entry])
+            logs.append(entry)
+            if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
+                _save(folder, {"identity": identity, "step": step + 1, **master.state()})
+            if on_step is not None:
+                on_step(entry)
+    _save(folder, {"identity": identity, "step": settings.steps, **master.state()})
+    backbone.eval()
+    return logs
+
+
+def steps_done(folder: Path) -> int:
+    """Steps whose result is on disk."""
+    state = _load(folder)
+    return 0 if state is None else int(state["step"])
+
+
+def _step(
+    backbone: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    contract: InputContract,
+    examples: Sequence[Example],
+    settings: Settings,
+    master: Master,
+    step: int,
+    device: torch.device,
+) -> StepLog:
+    started = time.perf_counter()
+    # Dropout of step n is a function of (seed, n), so that a resumed run draws what an undisturbed one would.
+    torch.manual_seed(int(content_id("step", settings.seed, step), 16) % 2**63)
+    batch = token_batch(
+        examples, tokenizer, contract, hard_negatives=settings.hard_negatives, seed=settings.seed, step=step
+    )
+    positive_B, blocked_BM = batch.positive_B.to(device), batch.blocked_BM.to(device)
+
+    def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
+        q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
+        return info_nce(q_BD, d_MD, positive_B, blocked_BM, temperature=settings.temperature)
+
+    loss = loss_and_gradients(
+        backbone,
+        batch.rows,
+        loss_of,
+        pooling=contract.pooling,
+        pad=tokenizer.pad_token_id or 0,
+        device=device,
+        token_budget=settings.token_budget,
+        graph_tokens=settings.graph_tokens,
+    )
+    rate = learning_rate(step, peak=settings.learning_rate, warmup=settings.warmup, steps=settings.steps)
+    norm = master.step(rate, settings.clip)
+    return StepLog(step, loss, norm, rate, batch.tokens, time.perf_counter() - started)
+
+
+def _resume(folder: Path, identity: str, master: Master) -> int:
+    state = _load(folder)
+    if state is None:
+        return 0
+    if state["identity"] != identity:
+        raise RunError(
+            f"{folder} holds the state of a training with other data or settings; delete it, or choose another run name"
+        )
+    master.restore(state)
+    return int(state["step"])
+
+
+def _load(folder: Path) -> dict[str, Any] | None:
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def _save(folder: Path, state: dict[str, Any]) -> None:
+    temporary = folder / f".{STATE_FILE}.partial"
+    with open(temporary, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, folder / STATE_FILE)

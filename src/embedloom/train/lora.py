@@ -1,0 +1,35 @@
+"""LoRA on every linear layer, and its weights merged back (by PEFT)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+
+def add_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, seed: int) -> PeftModel:
+    """Wraps a model so that only its LoRA weights train. The first weights are a function of `seed`.
+
+    The adapters have the base's precision: float32 adapters beside a bfloat16 base cost more in casts than in arithmetic.
+    `Master` keeps what bfloat16 would round away.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(seed)
+    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none")  # type: ignore[arg-type]
+    wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+    dtype = next(model.parameters()).dtype
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    return wrapped  # type: ignore[return-value]
+
+
+def merged(wrapped: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The base model with the LoRA weights added, in `dtype`. The sum is made in float32."""
+    whole = wrapped.float().merge_and_unload()  # type: ignore[operator]
+    return whole.to(dtype)  # type: ignore[no-any-return]

@@ -1,0 +1,58 @@
+"""AdamW on float32 masters of the trained weights, with warm-up, linear decay and clipping (paper section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def learning_rate(step: int, *, peak: float, warmup: int, steps: int) -> float:
+    """The rate of step `step`, counted from 0: up linearly over `warmup` steps, then down linearly to 0 behind the last."""
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    return peak * (steps - step) / max(1, steps - warmup)
+
+
+class Master:
+    """Optimizes float32 copies of weights that may be bfloat16: small steps add up instead of being rounded away."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float) -> None:
+        self.live = [parameter for parameter in parameters if parameter.requires_grad]
+        self.copies = [
+            parameter if parameter.dtype == torch.float32 else nn.Parameter(parameter.detach().float())
+            for parameter in self.live
+        ]
+        self.optimizer = torch.optim.AdamW(self.copies, lr=0.0, weight_decay=weight_decay)
+
+    def step(self, rate: float, clip: float) -> float:
+        """One update at a learning rate; gradients are clipped to norm `clip` and cleared. Returns their norm before."""
+        for live, copy in zip(self.live, self.copies, strict=True):
+            if copy is not live:
+                copy.grad = None if live.grad is None else live.grad.float()
+        norm = float(nn.utils.clip_grad_norm_(self.copies, clip))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        with torch.no_grad():
+            for live, copy in zip(self.live, self.copies, strict=True):
+                if copy is not live:
+                    live.copy_(copy)
+                live.grad = None
+                copy.grad = None
+        return norm
+
+    def state(self) -> dict[str, Any]:
+        """Masters and optimizer state, as tensors and plain values."""
+        return {"copies": [copy.detach() for copy in self.copies], "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continues from `state()`."""
+        with torch.no_grad():
+            for live, copy, stored in zip(self.live, self.copies, state["copies"], strict=True):
+                copy.copy_(stored)
+                if copy is not live:
+                    live.copy_(stored)
+        self.optimizer.load_state_dict(state["optimizer"])

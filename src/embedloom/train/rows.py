@@ -1,0 +1,67 @@
+"""A batch of training rows as the model sees it: token ids of queries and documents, and who is whose positive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from embedloom.data.batches import choice
+from embedloom.data.words import normalised
+from embedloom.model.inputs import InputContract, token_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from embedloom.records import Example
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Queries first, then documents. `positive_B` and `blocked_BM` count documents from 0."""
+
+    rows: list[list[int]]
+    query_count: int
+    positive_B: Tensor
+    blocked_BM: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, without padding."""
+        return sum(map(len, self.rows))
+
+
+def token_batch(
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    contract: InputContract,
+    *,
+    hard_negatives: int,
+    seed: int,
+    step: int,
+) -> TokenBatch:
+    """The rows of one step: each example's query, one of its positives, and up to `hard_negatives` of its negatives.
+
+    Which positive and which negatives is a function of (seed, step, place in the batch). A text that stands twice in the
+    batch is encoded once.
+    """
+    documents: dict[str, int] = {}
+    positive: list[int] = []
+    own: list[set[str]] = []
+    for place, example in enumerate(examples):
+        text = example.positives[choice(len(example.positives), seed=seed, step=step, row=place, what="positive")]
+        positive.append(documents.setdefault(text, len(documents)))
+        own.append({normalised(text) for text in example.positives})
+    for place, example in enumerate(examples):
+        count = len(example.negatives)
+        first = choice(count, seed=seed, step=step, row=place, what="negative") if count else 0
+        for offset in range(min(hard_negatives, count)):
+            text = example.negatives[(first + offset) % count]
+            documents.setdefault(text, len(documents))
+    blocked_BM = torch.tensor([[normalised(text) in texts for text in documents] for texts in own])
+    queries = [contract.query_text(example.query, example.instruction) for example in examples]
+    rows = token_ids([*queries, *documents], tokenizer, contract)
+    return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM)
