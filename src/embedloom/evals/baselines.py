@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,8 +46,9 @@ class SentenceTransformerEmbedder:
             raise MissingExtraError("sentence-transformers", "baselines") from None
         from transformers.utils import logging
 
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
+        bars: Any = logging
+        shown = bars.is_progress_bar_enabled()
+        bars.disable_progress_bar()
         try:
             # A folder alone: no name that would be looked up on a hub, and no code from inside it is run.
             self._model = SentenceTransformer(
@@ -57,10 +58,12 @@ class SentenceTransformerEmbedder:
             raise ModelError(f"{path}: sentence-transformers can't load it ({error})") from None
         finally:
             if shown:
-                logging.enable_progress_bar()
+                bars.enable_progress_bar()
         self._batch_size = batch_size
         self._name = name or path.resolve().name
         self._fingerprint = folder_hash(path)
+        # Releases differ in what they call the method that tells it.
+        self._dimension = len(self._model.encode("a", show_progress_bar=False, convert_to_numpy=True))
 
     @property
     def name(self) -> str:
@@ -75,8 +78,7 @@ class SentenceTransformerEmbedder:
     @property
     def dimension(self) -> int:
         """Length of a vector."""
-        # Its name before sentence-transformers 5.4 is deprecated since.
-        return int(self._model.get_embedding_dimension() or 0)
+        return self._dimension
 
     def encode_queries(self, texts: Sequence[str], instruction: str, *, progress: Progress | None = None) -> Vectors:
         """Unit vectors under the model's own query prompt, shape (len(texts), dimension)."""

@@ -6,6 +6,7 @@ ranks are one running sum; nothing is sorted again. Intervals are the 2.5 and 97
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a figure: a correlation with a constant has none."""
+        return math.isfinite(self.value)
 
     @property
     def interval(self) -> tuple[float, float]:

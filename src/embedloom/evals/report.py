@@ -1,0 +1,216 @@
+"""The report: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedloom.evals.charts import Curve, Tick, Whisker, curve, whisker
+from embedloom.evals.intervals import Estimate
+from embedloom.evals.leaderboard import LeaderboardRow, figure_text, signed_text, systems_of
+from embedloom.records import Example
+
+TEMPLATES = Path(__file__).parent / "templates"
+EXAMPLE_CHARACTERS = 600
+HIT_CHARACTERS = 280
+COUNTED_ROWS = 15
+"""Rows of a table of counts that are shown; what is beyond them is summed up in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStep:
+    """One optimizer step."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageLine:
+    """One stage of the run: how long it took, and what it made in a few words."""
+
+    name: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A table of counts, such as examples by family or rejects by rule."""
+
+    title: str
+    counts: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportHit:
+    """A document found; `relevant` is None where nobody judged it."""
+
+    document_id: str
+    text: str
+    score: float
+    relevant: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSearch:
+    """A query and what was found for it, best first."""
+
+    query: str
+    hits: tuple[ReportHit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that the page shows. Empty parts are left out of it.
+
+    Attributes:
+        title: of the page, such as the run's name.
+        model: name of the tuned model.
+        base: name of the model it was made from.
+        fingerprint: content hash of the tuned model.
+        tuned_system: which system of the leaderboard is the tuned model.
+        base_system: which is the base model.
+        rows: the leaderboard.
+        steps: of training.
+        stages: of the run.
+        tallies: counts of the data.
+        examples: some rows of the training data.
+        searches: some queries with their hits.
+        recipe: the settings, as text.
+        versions: {package: version}.
+        notes: other facts, {name: value}, such as machine, commit and licence.
+    """
+
+    title: str
+    model: str
+    base: str = ""
+    fingerprint: str = ""
+    tuned_system: str = "tuned"
+    base_system: str = "base"
+    rows: tuple[LeaderboardRow, ...] = ()
+    steps: tuple[TrainingStep, ...] = ()
+    stages: tuple[StageLine, ...] = ()
+    tallies: tuple[Tally, ...] = ()
+    examples: tuple[Example, ...] = ()
+    searches: tuple[ReportSearch, ...] = ()
+    recipe: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def render_report(report: Report) -> str:
+    """The page as HTML. Whatever comes from data or models is escaped; no script, no link, nothing is loaded."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(figure=figure_text, signed=signed_text, shortened=_shortened, duration=_duration)
+    systems = systems_of(report.rows)
+    low, high, ticks = _figure_axis(report.rows)
+    return environment.get_template("report.html").render(
+        report=report,
+        systems=systems,
+        marks={system: _mark(system, report, systems) for system in systems},
+        rows=[_row_view(row, systems, low, high) for row in report.rows],
+        ticks=ticks,
+        verdict=_verdict(report.rows),
+        curves=_curves(report.steps),
+        tallies=[_tally_view(tally) for tally in report.tallies if tally.counts],
+        example_characters=EXAMPLE_CHARACTERS,
+        hit_characters=HIT_CHARACTERS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _RowView:
+    row: LeaderboardRow
+    cells: dict[str, Estimate | None]
+    whiskers: dict[str, Whisker]
+    best: str
+
+
+@dataclass(frozen=True, slots=True)
+class _TallyView:
+    title: str
+    total: int
+    lines: list[tuple[str, int, float]]
+
+
+def _row_view(row: LeaderboardRow, systems: Sequence[str], low: float, high: float) -> _RowView:
+    figures = {figure.system: figure.estimate for figure in row.figures}
+    finite = {system: estimate for system, estimate in figures.items() if estimate.known}
+    return _RowView(
+        row,
+        {system: figures.get(system) for system in systems},
+        {system: whisker(estimate, low, high) for system, estimate in finite.items()},
+        max(finite, key=lambda system: finite[system].value, default=""),
+    )
+
+
+def _figure_axis(rows: Sequence[LeaderboardRow]) -> tuple[float, float, tuple[Tick, ...]]:
+    """One axis for all sets: from 0, or from the ten points below a negative correlation, to 100."""
+    values = [value for row in rows for one in row.figures for value in (one.estimate.value, one.estimate.low)]
+    lowest = min((value for value in values if math.isfinite(value)), default=0.0)
+    low = min(0, 10 * math.floor(10 * lowest))
+    ticks = tuple(Tick(100 * (at - low) / (100 - low), str(at)) for at in (0, 25, 50, 75, 100))
+    return low / 100, 1.0, ticks
+
+
+def _mark(system: str, report: Report, systems: Sequence[str]) -> str:
+    """Class of a system's mark: the tuned and the base model have their own, the others take turns."""
+    if system == report.tuned_system:
+        return "tuned"
+    if system == report.base_system:
+        return "base"
+    others = [one for one in systems if one not in (report.tuned_system, report.base_system)]
+    return f"other{others.index(system) % 3}"
+
+
+def _verdict(rows: Sequence[LeaderboardRow]) -> dict[str, int]:
+    """Sets on which the tuned model is ahead, behind, or neither: by whether the paired interval leaves out 0."""
+    differences = [row.difference for row in rows if row.difference is not None]
+    ahead = sum(one.low > 0 for one in differences)
+    behind = sum(one.high < 0 for one in differences)
+    return {"ahead": ahead, "behind": behind, "open": len(differences) - ahead - behind, "sets": len(differences)}
+
+
+def _curves(steps: Sequence[TrainingStep]) -> list[tuple[str, Curve]]:
+    numbers = [float(step.step) for step in steps]
+    found = [
+        ("Loss", curve(numbers, [step.loss for step in steps], smooth=True)),
+        ("Learning rate", curve(numbers, [step.learning_rate for step in steps])),
+        ("Gradient norm", curve(numbers, [step.gradient_norm for step in steps], smooth=True)),
+    ]
+    return [(title, one) for title, one in found if one is not None]
+
+
+def _tally_view(tally: Tally) -> _TallyView:
+    counts = sorted(tally.counts, key=lambda item: -item[1])
+    shown = counts if len(counts) <= COUNTED_ROWS + 1 else counts[:COUNTED_ROWS]
+    rest = counts[len(shown) :]
+    if rest:
+        shown = [*shown, (f"{len(rest)} others", sum(count for _, count in rest))]
+    largest = max((count for _, count in shown), default=0) or 1
+    total = sum(count for _, count in counts)
+    return _TallyView(tally.title, total, [(name, count, 100 * count / largest) for name, count in shown])
+
+
+def _shortened(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
