@@ -1,4 +1,4 @@
-"""The recipe: TOML files merged left to right, then `--set`, validated once. Below this module settings are plain arguments.
+"""The recipe: TOML files merged left to right, then `--set`, validated once. Below, settings are plain arguments.
 
 Only the command line sees a `Recipe`. An unknown key is an error that names the nearest known one.
 """
@@ -27,9 +27,9 @@ class Corpus(Section):
     """The user's texts."""
 
     source: str | list[str] = ""
-    """`python-docs`, `path:FOLDER` (txt, md, rst, JSONL, or a BEIR folder), `hub:DATASET`; of a list, the first that is there."""
+    """`python-docs`, `path:FOLDER` (txt, md, rst, JSONL, BEIR), `hub:DATASET`; of a list, the first that is there."""
     evaluation_share: float = Field(default=0.4, gt=0, lt=1)
-    """Share of the texts, by whole modules or files, that known-item search is evaluated on and nothing is written for."""
+    """Share of the texts, by whole files, that known-item search is evaluated on and nothing is written for."""
     limit: int = Field(default=0, ge=0)
     """Passages that queries may be written for; 0 for all."""
 

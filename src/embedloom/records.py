@@ -257,7 +257,7 @@ def from_json(kind: type[R], obj: object) -> R:
     """
     if not isinstance(obj, dict):
         raise DataError(f"expected a JSON object for {kind.__name__}, got {type(obj).__name__}")
-    hints = _hints(kind)
+    hints = _hints(typing.cast("Any", kind))
     unknown = sorted(set(obj) - set(hints))
     if unknown:
         raise DataError(f"unknown key {unknown[0]!r}; {kind.__name__} has {', '.join(hints)}")

@@ -270,7 +270,7 @@ class Factory:
 
 
 def read_documents(source: str) -> list[Document]:
-    """The documents of a source to index: a retrieval set's corpus, a corpus file, or the passages of a folder of texts."""
+    """The documents of a source to index: a retrieval set's corpus, a corpus file, or a folder's passages."""
     if source == "python-docs" or not (data_path(source).is_file() or _is_beir(data_path(source))):
         return [Document(item.id, item.rest, item.summary) for item in _items(source)]
     from embedloom.data.beir import read_corpus_file

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def open_embedder(
     name: str, *, dtype: str = "auto", max_length: int | None = None, notice: Callable[[str], None] | None = None
 ) -> Embedder:
-    """The embedder of a name: a checkpoint of ours, a sentence-transformers folder, or a bare decoder under our contract.
+    """The embedder of a name: our checkpoint, a sentence-transformers folder, or a bare decoder under our contract.
 
     Args:
         name: `registry:`, `hub:` or `path:` name, or a path.

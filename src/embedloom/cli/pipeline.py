@@ -1,4 +1,4 @@
-"""The stages of a run in their order: each has a key from its settings and inputs, and is done when the key is on record."""
+"""The stages of a run: each has a key from its settings and inputs, and is done when the key is on record."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def source_commit() -> str:
-    """The commit of the checkout that the package runs from, read from `.git` without calling git; "" if there is none."""
+    """The commit of the checkout that the package runs from, read from `.git` without git; "" if there is none."""
     root = Path(__file__).resolve().parents[3] / ".git"
     try:
         head = (root / "HEAD").read_text(encoding="utf-8").strip()

@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Does every stage of a recipe that is missing: corpus, tasks, generation, curation, training, evaluation, report.
 
-    Several RECIPE files are merged left to right. Interrupted and started again, it goes on where it stopped: what is on
-    record with the same settings and inputs is not done again.
+    Several RECIPE files are merged left to right. Interrupted and started again, it goes on where it stopped: what is
+    on record with the same settings and inputs is not done again.
     """
     from embedloom.cli.pipeline import Run
     from embedloom.recipe import load_recipe

@@ -16,13 +16,17 @@ def batches(examples: Sequence[Example], *, batch_size: int, seed: int) -> Itera
     """Row numbers of batch after batch, epoch after epoch without end; every epoch is shuffled anew.
 
     No two rows of a batch share a query or a positive: one row's positive would be the other's negative. A row that
-    does not fit is put off to a later batch. Rows left at the end of an epoch open the next one, so that every batch is full.
+    does not fit is put off to a later batch. Rows left at the end of an epoch open the next one, so that every batch
+    is full.
 
     Raises:
         DataError: there are fewer rows than a batch holds, or so many equal ones that no batch can be filled.
     """
     if len(examples) < batch_size:
-        raise DataError(f"{len(examples)} training rows are fewer than one batch of {batch_size}; lower train.batch_size or add data")
+        raise DataError(
+            f"{len(examples)} training rows are fewer than one batch of {batch_size}; "
+            "lower train.batch_size or add data"
+        )
     texts = [_identities(example) for example in examples]
     waiting: deque[int] = deque()
     epoch = 0
@@ -34,7 +38,9 @@ def batches(examples: Sequence[Example], *, batch_size: int, seed: int) -> Itera
         while len(batch) < batch_size:
             if not waiting:
                 if refills == 2:
-                    raise DataError(f"no batch of {batch_size} rows without a common query or positive; lower train.batch_size")
+                    raise DataError(
+                        f"no batch of {batch_size} rows without a common query or positive; lower train.batch_size"
+                    )
                 waiting.extend(_shuffled(len(examples), seed, epoch))
                 epoch += 1
                 refills += 1

@@ -42,7 +42,9 @@ def _hub_folder(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, repo_type="dataset", allow_patterns=["*.jsonl", "*.jsonl.gz", "*.tsv"]))
+        return Path(
+            snapshot_download(repository, repo_type="dataset", allow_patterns=["*.jsonl", "*.jsonl.gz", "*.tsv"])
+        )
     except HFValidationError:
         raise DataError(f"hub:{repository} is not a repository name; expected hub:organisation/dataset") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError):

@@ -46,7 +46,7 @@ class JsonConstraint:
         return LLMatcher(self._tokenizer, self._grammars[keys])
 
     def mask(self, logits_BV: Tensor, matchers: Sequence[Any]) -> Tensor:
-        """The logits with minus infinity where a token would break a row's grammar; a row without matcher is left alone."""
+        """The logits, minus infinity where a token would break a row's grammar; a row without matcher is left alone."""
         words = (self._vocabulary + 31) // 32
         bits_BW = torch.full((len(matchers), words), -1, dtype=torch.int32)
         for row, matcher in enumerate(matchers):

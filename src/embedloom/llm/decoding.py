@@ -114,14 +114,14 @@ def _take(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], chosen: Seque
             if row.matcher.is_stopped():
                 row.finish = "stop"
         elif row.stop:
-            row.text = tokenizer.decode(row.tokens, skip_special_tokens=True)
+            row.text = str(tokenizer.decode(row.tokens, skip_special_tokens=True))
             if any(stop in row.text for stop in row.stop):
                 row.finish = "stop"
         if not row.finish and len(row.tokens) >= row.limit:
             row.finish = "length"
     for row in rows:
         if row.finish:
-            row.text = tokenizer.decode(row.tokens, skip_special_tokens=True)
+            row.text = str(tokenizer.decode(row.tokens, skip_special_tokens=True))
             places = [row.text.find(stop) for stop in row.stop if stop in row.text]
             if places and row.matcher is None:
                 row.text = row.text[: min(places)]

@@ -58,7 +58,7 @@ class LocalLLM:
         return "chat" if self.tokenizer.chat_template else "base"
 
     def generate(self, prompts: Iterable[Prompt], *, seed: int) -> Iterator[Sequence[Generation]]:
-        """Yields the replies of one batch at a time; within a window, batches of prompts with one prefix and like length."""
+        """Yields replies batch by batch; within a window, a batch has prompts of one prefix and like length."""
         waiting = iter(prompts)
         while window := list(islice(waiting, self.window)):
             pieces = [(prompt, *self._split(prompt)) for prompt in window]
@@ -77,7 +77,7 @@ class LocalLLM:
                 yield self._batch(batch, seed)
 
     def _split(self, prompt: Prompt) -> tuple[tuple[int, ...], list[int]]:
-        """Token ids of the shared prefix and of the rest. Split at the text's seam, so that rows of one prefix agree."""
+        """Token ids of the shared prefix and of the rest, split at the text's seam: rows of one prefix agree."""
         if self.style == "chat":
             whole = str(
                 self.tokenizer.apply_chat_template(
@@ -136,11 +136,12 @@ def open_local(folder: Path, *, name: str, sampling: Sampling, batch_size: int, 
     device = best_device()
     tokenizer = load_tokenizer(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=named_dtype(dtype, device), attn_implementation="sdpa"
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{folder}: no causal language model that can be read ({str(error).splitlines()[0][:160]})"
         ) from None
-    return LocalLLM(model.to(device).eval(), tokenizer, name=name, sampling=sampling, batch_size=batch_size)
+    model.to(device).eval()  # type: ignore[arg-type]
+    return LocalLLM(model, tokenizer, name=name, sampling=sampling, batch_size=batch_size)

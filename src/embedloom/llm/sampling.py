@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is drawn. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 leave the distribution whole."""
+    """How a token is drawn. `temperature` 0 takes the likeliest; `top_k` 0 and `top_p` 1 leave all tokens."""
 
     temperature: float = 1.0
     top_p: float = 1.0

@@ -80,7 +80,7 @@ class Encoder:
 
 
 def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_length: int | None = None) -> Encoder:
-    """The encoder of a folder: a checkpoint of ours, checked against its contract, or a bare decoder under the default one.
+    """The encoder of a folder: our checkpoint, checked against its contract, or a bare decoder under the default one.
 
     Args:
         folder: a folder with weights and tokenizer.

@@ -17,7 +17,7 @@ _DECIDING = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model"
 
 
 def fingerprint(folder: Path, contract: InputContract | None) -> str:
-    """Hash of weights, configuration, tokenizer and input contract: 16 hexadecimal digits. A copied folder has the same.
+    """Hash of weights, configuration, tokenizer and contract: 16 hexadecimal digits. A copied folder has the same.
 
     Raises:
         ModelError: there are no safetensors weights in the folder.

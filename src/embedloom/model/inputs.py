@@ -56,7 +56,7 @@ def query_prefix(instruction: str) -> str:
 
 
 def contract_for(tokenizer: PreTrainedTokenizerBase, *, max_length: int = 512, pooling: str = "last") -> InputContract:
-    """The contract that fits a tokenizer: its EOS, and its BOS if it puts one before texts or the model was trained with one.
+    """The contract that fits a tokenizer: its EOS, and its BOS if it puts one before texts or says that it does.
 
     Raises:
         ModelError: the tokenizer has no EOS token.
@@ -116,17 +116,22 @@ def read_contract(stored: dict[str, Any], tokenizer: PreTrainedTokenizerBase) ->
                 f"the tokenizer's {part} id is {now}, but the checkpoint was trained with {then}; restore its tokenizer"
             )
     probes: dict[str, list[int]] = stored["probes"]
-    for text, now, then in zip(probes, token_ids(list(probes), tokenizer, contract), probes.values(), strict=True):
-        if now != then:
+    ids = token_ids(list(probes), tokenizer, contract)
+    for text, found, recorded in zip(probes, ids, probes.values(), strict=True):
+        if found != recorded:
             raise ContractError(
-                f"the tokenizer gives other token ids than the checkpoint was trained with, for the probe text {text!r}: "
-                f"{_first_difference(now, then)}; restore the checkpoint's tokenizer files"
+                "the tokenizer gives other token ids than the checkpoint was trained with, "
+                f"for the probe text {text!r}: {_first_difference(found, recorded)}; "
+                "restore the checkpoint's tokenizer files"
             )
     return contract
 
 
 def length_sorted(lengths: Iterable[int], *, token_budget: int, max_rows: int) -> list[list[int]]:
-    """Row numbers in groups of like length, longest first: rows x longest row stays within `token_budget` (one row always fits)."""
+    """Row numbers in groups of like length, longest first.
+
+    Rows x longest row of a group stays within `token_budget`, but for a group of one row, which is never refused.
+    """
     order = sorted(enumerate(lengths), key=lambda pair: (-pair[1], pair[0]))
     groups: list[list[int]] = []
     longest = 0

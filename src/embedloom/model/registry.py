@@ -1,7 +1,8 @@
 """Models that install from the package registry: pinned by version and by the SHA-256 of their file.
 
-A GGUF file is dequantized once into a folder of the cache (`EMBEDLOOM_CACHE`, by default `~/.cache/embedloom`) and loaded
-from there. The folder is made beside its place and renamed, under a lock, so that a kill or a second process does no harm.
+A GGUF file is dequantized once into a folder of the cache (`EMBEDLOOM_CACHE`, by default `~/.cache/embedloom`) and
+loaded from there. The folder is made beside its place and renamed, under a lock, so that a kill or a second process
+does no harm.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from embedloom.run import file_hash
 
 @dataclass(frozen=True, slots=True)
 class RegistryModel:
-    """A pinned model package. `locate` gives the GGUF file, or the folder when it is ready to load (`weights` names its file)."""
+    """A pinned model package.
+
+    `locate` gives the GGUF file, or a folder that is ready to load, whose weights file `weights` names.
+    """
 
     name: str
     package: str

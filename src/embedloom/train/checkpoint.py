@@ -1,4 +1,4 @@
-"""The checkpoint: a folder that sentence-transformers opens with equal vectors, with our contract and fingerprint in it."""
+"""The checkpoint: a folder that sentence-transformers opens with equal vectors, our contract and fingerprint in it."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def save_checkpoint(
 
 
 def prompt_names(instructions: Mapping[str, str]) -> dict[str, str]:
-    """Prompts by name as sentence-transformers stores them: `query` (the first instruction), each by its name, `document`."""
+    """Prompts as sentence-transformers stores them: `query` (the first instruction), each by its name, `document`."""
     prompts = {name: query_prefix(instruction) for name, instruction in instructions.items()}
     first = next(iter(prompts.values()), "")
     return {"query": first, **prompts, "document": ""}
 
 
 def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, contract: InputContract) -> None:
-    """Writes a tokenizer whose own template puts BOS and EOS, so that a reader that knows nothing of us gets our ids."""
+    """Writes a tokenizer whose own template puts BOS and EOS: a reader that knows nothing of us gets our ids."""
     from tokenizers import Tokenizer
     from tokenizers.processors import TemplateProcessing
 

@@ -1,8 +1,8 @@
 """Gradients of a batch at the memory of a part of it (GradCache, Gao et al. 2021), equal to those of the whole.
 
 The loss needs all vectors at once; the graph from tokens to vectors does not. First all vectors are computed without a
-graph, then the loss gives each vector's gradient, then each part is computed again with a graph and that gradient is sent
-through it. Where the whole batch fits, one pass with a graph does the same with a third less work.
+graph, then the loss gives each vector's gradient, then each part is computed again with a graph and that gradient is
+sent through it. Where the whole batch fits, one pass with a graph does the same with a third less work.
 """
 
 from __future__ import annotations

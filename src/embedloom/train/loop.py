@@ -1,4 +1,4 @@
-"""The training loop: step after step from (seed, step), with a state on disk from which a killed run goes on exactly."""
+"""The training loop: each step a function of (seed, step), and a state on disk from which a killed run goes on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def train(
 ) -> list[StepLog]:
     """Trains the weights of `backbone` that require gradients, and returns the log of all steps.
 
-    State and log are kept in `folder`; called again with the same examples and settings it goes on behind the last state.
+    State and log are kept in `folder`; called again with the same examples and settings it goes on behind the last
+    state.
 
     Raises:
         RunError: the folder holds the state of another training.

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def add_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float, seed: int) -> PeftModel:
     """Wraps a model so that only its LoRA weights train. The first weights are a function of `seed`.
 
-    The adapters have the base's precision: float32 adapters beside a bfloat16 base cost more in casts than in arithmetic.
-    `Master` keeps what bfloat16 would round away.
+    The adapters have the base's precision: float32 adapters beside a bfloat16 base cost more in casts than in
+    arithmetic. `Master` keeps what bfloat16 would round away.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -26,10 +26,10 @@ def add_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float,
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
-    return wrapped  # type: ignore[return-value]
+    return wrapped
 
 
 def merged(wrapped: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
     """The base model with the LoRA weights added, in `dtype`. The sum is made in float32."""
-    whole = wrapped.float().merge_and_unload()  # type: ignore[operator]
-    return whole.to(dtype)  # type: ignore[no-any-return]
+    whole: PreTrainedModel = wrapped.float().merge_and_unload()
+    return whole.to(dtype)  # type: ignore[no-any-return, arg-type]

@@ -23,7 +23,7 @@ def info_nce(
         q_BD: unit vectors of the queries, shape (batch, dimension), float32.
         d_MD: unit vectors of the documents: every row's positive and hard negatives, shape (documents, dimension).
         positive_B: which document is the positive of each query.
-        blocked_BM: True where a document must not count as a negative of a query (the same text as one of its positives).
+        blocked_BM: True where a document must not count as a negative of a query, being one of its positives.
         temperature: what cosines are divided by.
 
     Returns:

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def learning_rate(step: int, *, peak: float, warmup: int, steps: int) -> float:
-    """The rate of step `step`, counted from 0: up linearly over `warmup` steps, then down linearly to 0 behind the last."""
+    """The rate of a step, counted from 0: up linearly over `warmup` steps, then down linearly to 0 behind the last."""
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
     return peak * (steps - step) / max(1, steps - warmup)
@@ -28,7 +28,7 @@ class Master:
         self.optimizer = torch.optim.AdamW(self.copies, lr=0.0, weight_decay=weight_decay)
 
     def step(self, rate: float, clip: float) -> float:
-        """One update at a learning rate; gradients are clipped to norm `clip` and cleared. Returns their norm before."""
+        """One update; gradients are clipped to norm `clip`, then cleared. Returns their norm before clipping."""
         for live, copy in zip(self.live, self.copies, strict=True):
             if copy is not live:
                 copy.grad = None if live.grad is None else live.grad.float()

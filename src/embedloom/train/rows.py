@@ -45,8 +45,8 @@ def token_batch(
 ) -> TokenBatch:
     """The rows of one step: each example's query, one of its positives, and up to `hard_negatives` of its negatives.
 
-    Which positive and which negatives is a function of (seed, step, place in the batch). A text that stands twice in the
-    batch is encoded once.
+    Which positive and which negatives is a function of (seed, step, place in the batch). A text that stands twice in
+    the batch is encoded once.
     """
     documents: dict[str, int] = {}
     positive: list[int] = []
