@@ -1,4 +1,4 @@
-"""The leaderboard and the stored results it may be made from."""
+"""The leaderboard: order, pairing, and its rows as text and as records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from embedloom.errors import DataError
 from embedloom.evals.intervals import mean_estimate, spearman_estimate
-from embedloom.evals.leaderboard import leaderboard, leaderboard_table
-from embedloom.evals.result import Measure, SetResult, StoredResult, paired_difference, stored
+from embedloom.evals.leaderboard import LeaderboardRow, leaderboard, leaderboard_table
+from embedloom.evals.result import Measure, SetResult
 from embedloom.run import read_records, write_records
 
 
@@ -69,13 +69,7 @@ def test_the_table_as_text() -> None:
     assert leaderboard_table(leaderboard({"BM25": RESULTS["BM25"]}))[0] == ("task", "metric", "n", "BM25")
 
 
-def test_a_stored_result_is_the_result(tmp_path: Path) -> None:
-    results = [*RESULTS["base"], *RESULTS["tuned"]]
-    path = tmp_path / "results.jsonl"
-    write_records(path, [stored(one, model="m", fingerprint="f") for one in results])
-    back = list(read_records(path, StoredResult))
-    assert {(one.model, one.fingerprint) for one in back} == {("m", "f")}
-    for before, after in zip(results, [one.result for one in back], strict=True):
-        np.testing.assert_array_equal(before.items, after.items)
-        assert (before.measures, before.task, before.count) == (after.measures, after.task, after.count)
-        assert paired_difference(before, after).interval == (0, 0)
+def test_rows_are_written_and_read_back(tmp_path: Path) -> None:
+    rows = leaderboard(RESULTS)
+    write_records(tmp_path / "rows.jsonl", rows)
+    assert tuple(read_records(tmp_path / "rows.jsonl", LeaderboardRow)) == rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,37 +69,6 @@ class SetResult:
             )
             for measure in self.measures
         ]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResult:
-    """A `SetResult` as a line of a file, so that a model's figures need not be computed twice to be compared."""
-
-    task: str
-    family: str
-    split: str
-    measures: tuple[Measure, ...]
-    items: tuple[float, ...]
-    gold: tuple[float, ...]
-    instruction: str
-    count: int
-    seconds: float
-    model: str = ""
-    fingerprint: str = ""
-
-    @property
-    def result(self) -> SetResult:
-        """The result itself."""
-        values = {field.name: getattr(self, field.name) for field in fields(SetResult)}
-        values |= {"items": np.array(self.items, dtype=np.float64), "gold": np.array(self.gold, dtype=np.float64)}
-        return SetResult(**values)
-
-
-def stored(result: SetResult, *, model: str = "", fingerprint: str = "") -> StoredResult:
-    """A result as a record that `run.write_records` takes and `run.read_records` gives back, equal to the last bit."""
-    values = {field.name: getattr(result, field.name) for field in fields(SetResult)}
-    values |= {"items": tuple(result.items.tolist()), "gold": tuple(result.gold.tolist())}
-    return StoredResult(**values, model=model, fingerprint=fingerprint)
 
 
 def paired_difference(ours: SetResult, theirs: SetResult) -> Estimate:
