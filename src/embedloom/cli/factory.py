@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedloom.cli.corpus import drawn, is_text, read_documents, source_content, text_items
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
-from embedloom.data.sources import data_path
-from embedloom.errors import RecipeError
 from embedloom.recipe import resolved
 from embedloom.records import Demonstration, Document, Example, Generation, Prompt, Reject, Task, content_id
 from embedloom.run import RecordLog, atomic_file, read_records, write_records
 
 if TYPE_CHECKING:
-    from embedloom.data.known_item import Item
     from embedloom.llm.names import StyledLLM
 
 KNOWN_ITEM = "known-item"
@@ -50,19 +46,19 @@ class Factory:
         settings = self.recipe.corpus
         if not settings.source:
             return
-        known_item = _known_item(settings.source)
+        known_item = is_text(settings.source)
         files = [
             "passages.jsonl",
             *([f"{KNOWN_ITEM}/corpus.jsonl", f"{KNOWN_ITEM}/queries.jsonl"] if known_item else []),
         ]
 
         def work() -> dict[str, Any]:
-            from embedloom.data.beir import read_corpus_file, write_beir
+            from embedloom.data.beir import write_beir
             from embedloom.data.known_item import known_item_set, passages, split_groups
 
             figures: dict[str, Any] = {}
             if known_item:
-                items = _items(settings.source)
+                items = text_items(settings.source)
                 train, kept_apart = split_groups(items, settings.evaluation_share, self.recipe.seed)
                 name = "python-docs" if settings.source == "python-docs" else KNOWN_ITEM
                 found = known_item_set(items, kept_apart, name=name)
@@ -70,11 +66,11 @@ class Factory:
                 documents: Sequence[Document] = passages(train)
                 figures = {"queries": len(found.queries), "documents": len(found.corpus)}
             else:
-                documents = read_corpus_file(_corpus_file(data_path(settings.source)))
-            chosen = _drawn(documents, settings.limit, self.recipe.seed)
+                documents = read_documents(settings.source)
+            chosen = drawn(documents, settings.limit, self.recipe.seed)
             return {"passages": write_records(self.run.folder / "passages.jsonl", chosen), **figures}
 
-        told = {**settings.model_dump(), "seed": self.recipe.seed, "content": _source_content(settings.source)}
+        told = {**settings.model_dump(), "seed": self.recipe.seed, "content": source_content(settings.source)}
         self.run.stage("corpus", settings=told, inputs=[], files=files, work=work)
 
     def tasks(self) -> None:
@@ -269,62 +265,8 @@ class Factory:
             return DenseRetriever(open_embedder(name, notice=notice), passages, progress=advance)
 
 
-def read_documents(source: str) -> list[Document]:
-    """The documents of a source to index: a retrieval set's corpus, a corpus file, or a folder's passages."""
-    if source == "python-docs" or not (data_path(source).is_file() or _is_beir(data_path(source))):
-        return [Document(item.id, item.rest, item.summary) for item in _items(source)]
-    from embedloom.data.beir import read_corpus_file
-
-    return list(read_corpus_file(_corpus_file(data_path(source))))
-
-
-def _corpus_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    return next(file for end in ("", ".gz") if (file := path / f"corpus.jsonl{end}").exists())
-
-
 def _task(given: Any) -> Task:
     demonstrations = tuple(Demonstration(d.passage, d.query) for d in given.demonstrations)
     return Task(
         given.family, given.instruction, "recipe", given.query_name, given.passage_name, demonstrations, given.weight
     )
-
-
-def _known_item(source: str | list[str]) -> bool:
-    """Whether the source is text to make a test from, not a retrieval set that has its own."""
-    return source == "python-docs" or not (data_path(source).is_file() or _is_beir(data_path(source)))
-
-
-def _is_beir(path: Path) -> bool:
-    return any((path / f"corpus.jsonl{end}").exists() for end in ("", ".gz"))
-
-
-def _items(source: str | list[str]) -> list[Item]:
-    if source == "python-docs":
-        from embedloom.data.python_docs import python_documentation
-
-        return list(python_documentation())
-    from embedloom.data.text_folder import folder_items
-
-    return folder_items(data_path(source))
-
-
-def _source_content(source: str | list[str]) -> str:
-    """What the source holds: a changed text is another corpus."""
-    if source == "python-docs":
-        return platform.python_version()
-    path = data_path(source)
-    files = sorted(file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-    stamps = [(str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
-
-
-def _drawn(documents: Sequence[Document], limit: int, seed: int) -> Sequence[Document]:
-    """All documents, or `limit` of them drawn by the seed, in their order."""
-    if not documents:
-        raise RecipeError("corpus.source holds no passage that a query could be written for; give more or longer texts")
-    if not limit or len(documents) <= limit:
-        return documents
-    order = sorted(range(len(documents)), key=lambda number: content_id("passage", seed, documents[number].id))
-    return [documents[number] for number in sorted(order[:limit])]

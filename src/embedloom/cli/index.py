@@ -18,7 +18,7 @@ def command(model: str, corpus: str, out: Path, instruction: str, overwrite: boo
 
     CORPUS is a BEIR folder, a corpus.jsonl, or a folder of txt, md, rst and JSONL files.
     """
-    from embedloom.cli.factory import read_documents
+    from embedloom.cli.corpus import read_documents
     from embedloom.cli.opening import open_embedder
     from embedloom.cli.progress import bar, notice
     from embedloom.search.index import create_index
