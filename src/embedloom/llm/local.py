@@ -14,7 +14,7 @@ from embedloom.errors import ModelError
 from embedloom.llm.constrain import JsonConstraint
 from embedloom.llm.decoding import Row, decode, prefix_cache
 from embedloom.llm.sampling import RowRandom, Sampling
-from embedloom.model.backbone import best_device, load_tokenizer, named_dtype
+from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, quiet_loading
 from embedloom.records import Generation, Prompt
 
 if TYPE_CHECKING:
@@ -136,9 +136,10 @@ def open_local(folder: Path, *, name: str, sampling: Sampling, batch_size: int, 
     device = best_device()
     tokenizer = load_tokenizer(folder)
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=named_dtype(dtype, device), attn_implementation="sdpa"
-        )
+        with quiet_loading():
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=named_dtype(dtype, device), attn_implementation="sdpa"
+            )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{folder}: no causal language model that can be read ({str(error).splitlines()[0][:160]})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,20 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Keeps transformers' own bars off the terminal while a model is read; its setting is restored afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def named_dtype(name: str, device: torch.device) -> torch.dtype:
     """A precision by name: `auto`, `float32` or `bfloat16`."""
     if name == "auto":
@@ -65,7 +81,8 @@ def load_backbone(folder: Path, *, device: torch.device, dtype: torch.dtype) -> 
         ModelError: the weights can't be read.
     """
     try:
-        model: PreTrainedModel = AutoModel.from_pretrained(str(folder), dtype=dtype, attn_implementation="sdpa")
+        with quiet_loading():
+            model: PreTrainedModel = AutoModel.from_pretrained(str(folder), dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: its weights can't be read ({_first_line(error)})") from None
     return model.to(device).eval()  # type: ignore[no-any-return, arg-type]

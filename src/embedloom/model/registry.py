@@ -134,7 +134,7 @@ def registry_folder(name: str, notice: Callable[[str], None] | None = None) -> P
         if target.exists():
             return target
         if notice is not None:
-            notice(model.licence)
+            notice(f"{name}: made ready once, about a minute. {model.licence}")
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
         try:
             _make_ready(model, scratch)
@@ -170,12 +170,15 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    from embedloom.model.backbone import quiet_loading
+
+    with quiet_loading():
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 @contextmanager

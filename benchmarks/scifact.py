@@ -1,0 +1,8 @@
+"""SciFact from its abstracts alone, and what carries over to questions on Wikipedia (XQuAD en)."""
+
+from recipe_run import timed_run
+
+
+def measure() -> dict[str, object]:
+    """Figures of one run of recipes/scifact.toml."""
+    return timed_run("scifact.toml", {"other": ["../shared/data/retrieval/xquad-en"]})
