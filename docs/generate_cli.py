@@ -19,22 +19,23 @@ def page() -> str:
 
     parts = [
         "# The command line",
-        "Written by `make docs` from the commands' own help. Exit status: 0 done, 2 for input that can't be used (one "
-        "sentence says what is wrong and what mends it), 130 when interrupted.",
+        "Written by `make docs` from the commands' own help. Exit status: 0 done; 2 for input that can't be used, with one\n"
+        "sentence that says what is wrong and what mends it; 130 when interrupted.",
     ]
     parts += [f"## `{name}`\n\n```text\n{text}\n```" for name, text in helps(cli, "embedloom")]
     return "\n\n".join(parts) + "\n"
 
 
-def helps(command: click.Command, name: str) -> list[tuple[str, str]]:
+def helps(command: click.Command, name: str, parent: click.Context | None = None) -> list[tuple[str, str]]:
     """Name and help text of a command and of all below it, in the order in which `--help` lists them."""
-    context = click.Context(command, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    context = click.Context(command, parent=parent, info_name=name.split()[-1], **settings)
     out = [(name, command.get_help(context))]
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
             found = command.get_command(context, child)
             if found is not None and not found.hidden:
-                out += helps(found, f"{name} {child}")
+                out += helps(found, f"{name} {child}", context)
     return out
 
 
