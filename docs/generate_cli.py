@@ -19,8 +19,8 @@ def page() -> str:
 
     parts = [
         "# The command line",
-        "Written by `make docs` from the commands' own help. Exit status: 0 done; 2 for input that can't be used, with\n"
-        "one sentence that says what is wrong and what mends it; 130 when interrupted.",
+        "Written by `make docs` from the commands' own help. Exit status: 0 done; 2 for input that can't be used,\n"
+        "with one sentence that says what is wrong and what mends it; 130 when interrupted.",
     ]
     parts += [f"## `{name}`\n\n```text\n{text}\n```" for name, text in helps(cli, "embedloom")]
     return "\n\n".join(parts) + "\n"
