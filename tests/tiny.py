@@ -100,7 +100,7 @@ def makers_tokenizer_of(kind: str) -> PreTrainedTokenizerBase:
 
 
 def model_of(kind: str, *, head: bool = False, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A two-layer decoder of a kind, hidden size 32, float32, in evaluation mode; with or without language-model head."""
+    """A two-layer decoder of a kind, hidden size 32, float32, in evaluation mode; `head` adds the language model's."""
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,8 @@ def prefix_cache(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache 
 
     if not prefix:
         return None
-    cache = DynamicCache(config=model.config)
+    # No configuration given: layers with a sliding window keep the whole prefix too, since rows read it at an offset.
+    cache = DynamicCache()
     ids_1L = torch.tensor([list(prefix)], device=model.device)
     model(input_ids=ids_1L, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return cache
@@ -46,34 +46,42 @@ def prefix_cache(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache 
 def decode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prefix_length: int,
-    prefix: DynamicCache | None,
+    prefix: Sequence[int],
+    prefix_states: DynamicCache | None,
     rows: Sequence[Row],
     sampling: Sampling,
     constraint: JsonConstraint | None,
+    ends: Set[int],
 ) -> None:
     """Writes the replies of `rows` (text, tokens, finish), all of them behind the same prefix.
 
-    Bodies are padded on the left, between prefix and body; positions skip the padding, so that a row's numbers do not
-    depend on its neighbours but for rounding.
-    """
-    from transformers import DynamicCache
+    Each row is padded on the left of its prefix, so that prefix, body and reply stand together: a sliding window counts
+    places, and padding in between would push words out of it. Where a row is shorter than the longest, its prefix
+    begins later, and the end of the prefix is computed with the body. Positions skip the padding, so that a row's
+    numbers do not depend on its neighbours but for rounding.
 
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        prefix: token ids before every row's body.
+        prefix_states: `prefix_cache` of them.
+        rows: what to answer; written to.
+        sampling: how tokens are drawn.
+        constraint: masks tokens for rows that have a matcher.
+        ends: ids that end a reply.
+    """
     longest = max(len(row.body) for row in rows)
-    pad = tokenizer.pad_token_id or 0
     device = model.device
-    ids_BL = torch.full((len(rows), longest), pad, device=device)
-    mask_BL = torch.zeros((len(rows), prefix_length + longest), dtype=torch.long, device=device)
-    mask_BL[:, :prefix_length] = 1
-    for number, row in enumerate(rows):
-        ids_BL[number, longest - len(row.body) :] = torch.tensor(row.body, device=device)
-        mask_BL[number, prefix_length + longest - len(row.body) :] = 1
-    if prefix is None:
-        cache = DynamicCache(config=model.config)
-    else:
-        cache = copy.deepcopy(prefix)
-        cache.batch_repeat_interleave(len(rows))
-    positions_BL = (mask_BL.cumsum(dim=1) - 1).clamp(min=0)[:, prefix_length:]
+    ids_BL = torch.full((len(rows), longest), tokenizer.pad_token_id or 0)
+    mask_BL = torch.ones((len(rows), len(prefix) + longest), dtype=torch.long)
+    offsets = [longest - len(row.body) for row in rows]
+    for number, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
+        own = [*prefix[max(0, len(prefix) - offset) :], *row.body]
+        ids_BL[number, longest - len(own) :] = torch.tensor(own)
+        mask_BL[number, :offset] = 0
+    ids_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
+    positions_BL = (mask_BL.cumsum(dim=1) - 1).clamp(min=0)[:, len(prefix) :]
+    cache = _shifted(prefix_states, offsets)
     active = list(rows)
     while True:
         logits_BV = model(
@@ -87,7 +95,7 @@ def decode(
         if constraint is not None:
             logits_BV = constraint.mask(logits_BV, [row.matcher for row in active])
         chosen_B = next_tokens(logits_BV, sampling, [row.random for row in active])
-        _take(tokenizer, active, chosen_B.tolist())
+        _take(tokenizer, active, chosen_B.tolist(), ends)
         going = [number for number, row in enumerate(active) if not row.finish]
         if not going:
             return
@@ -101,11 +109,27 @@ def decode(
         mask_BL = torch.cat([mask_BL, torch.ones_like(mask_BL[:, :1])], dim=1)
 
 
-def _take(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], chosen: Sequence[int]) -> None:
+def _shifted(prefix_states: DynamicCache | None, offsets: Sequence[int]) -> DynamicCache:
+    """The prefix's states once a row, moved to the right by the row's offset; what comes in on the left is masked."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    if prefix_states is not None:
+        layers: Sequence[Any] = prefix_states.layers
+        for number, layer in enumerate(layers):
+            keys, values = (
+                torch.stack([states[0].roll(min(offset, states.shape[-2]), dims=-2) for offset in offsets])
+                for states in (layer.keys, layer.values)
+            )
+            cache.update(keys, values, number)
+    return cache
+
+
+def _take(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], chosen: Sequence[int], ends: Set[int]) -> None:
     for row, token in zip(rows, chosen, strict=True):
         if row.finish:
             continue
-        if token == tokenizer.eos_token_id:
+        if token in ends:
             row.finish = "stop"
             continue
         row.tokens.append(token)

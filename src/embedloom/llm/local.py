@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -84,7 +84,9 @@ class LocalLLM:
                     [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
                 )
             )
-            seam = whole.find(prompt.prefix) + len(prompt.prefix) if prompt.prefix else 0
+            # A template may trim the message; the seam is then where the prefix begins without its leading space.
+            start = whole.find(prompt.prefix.lstrip())
+            seam = start + len(prompt.prefix.lstrip()) if start >= 0 else 0
             head, tail = whole[:seam], whole[seam:]
         else:
             head, tail = prompt.prefix, prompt.body
@@ -105,11 +107,19 @@ class LocalLLM:
             matcher = self._grammar().start(prompt.keys) if prompt.keys else None
             rows.append(Row(body, RowRandom(seed, prompt.id), prompt.stop, prompt.max_new_tokens, matcher))
         constraint = self._constraint if any(row.matcher is not None for row in rows) else None
-        decode(self.model, self.tokenizer, len(prefix), self._prefix(prefix), rows, self.sampling, constraint)
+        states = self._prefix(prefix)
+        decode(self.model, self.tokenizer, prefix, states, rows, self.sampling, constraint, self._ends())
         return [
             Generation(prompt.id, row.text, self.name, len(prefix) + len(body), len(row.tokens), row.finish)
             for (prompt, _, body), row in zip(batch, rows, strict=True)
         ]
+
+    def _ends(self) -> frozenset[int]:
+        """Ids that end a reply: the tokenizer's EOS and, for chat models, the end of a turn."""
+        generation: Any = getattr(self.model, "generation_config", None)
+        more = getattr(generation, "eos_token_id", None)
+        ids = [self.tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]
+        return frozenset(number for number in ids if number is not None)
 
     def _grammar(self) -> JsonConstraint:
         if self._constraint is None:
