@@ -27,9 +27,7 @@ BODIES = (
     "東京タワー",
     SENTENCES[2] + SENTENCES[0],
 )
-CHAT = (
-    "{% for m in messages %}<|user|>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<|reply|>{% endif %}"
-)
+CHAT = "{% for m in messages %}<|user|>{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}<|me|>{% endif %}"
 GREEDY = Sampling(temperature=0)
 
 

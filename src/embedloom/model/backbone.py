@@ -45,7 +45,7 @@ def quiet_loading() -> Iterator[None]:
     """Keeps transformers' own bars off the terminal while a model is read; its setting is restored afterwards."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()  # type: ignore[no-untyped-call]
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield

@@ -112,13 +112,16 @@ def read_checkpoint_file(folder: Path) -> dict[str, Any] | None:
     """What `embedloom.json` of a checkpoint says, or None where there is none.
 
     Raises:
-        ModelError: it is not valid JSON.
+        ModelError: it is not JSON with a fingerprint, instructions and a contract.
     """
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         return None
     try:
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
         raise ModelError(f"{path} is not valid JSON; restore it from the checkpoint") from None
-    return stored
+    for key, kind in (("fingerprint", str), ("instructions", dict), ("contract", dict)):
+        if not isinstance(stored, dict) or not isinstance(stored.get(key), kind):
+            raise ModelError(f"{path}: key {key!r} is missing or damaged; restore it from the checkpoint")
+    return dict(stored)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from embedloom.errors import ContractError, ModelError
+from embedloom.errors import ContractError, DataError, ModelError
+from embedloom.records import from_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -96,17 +97,23 @@ def record_contract(tokenizer: PreTrainedTokenizerBase, contract: InputContract)
     }
 
 
-def read_contract(stored: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> InputContract:
+def read_contract(stored: object, tokenizer: PreTrainedTokenizerBase) -> InputContract:
     """The contract of a checkpoint, checked against the tokenizer that lies beside it.
 
     Raises:
         ContractError: a key is missing or unknown, a special token has another id, or a probe text has other token ids.
     """
     fields = {f.name for f in dataclasses.fields(InputContract)}
-    if set(stored) != fields | {"probes"}:
-        odd = sorted(set(stored) ^ (fields | {"probes"}))
+    if not isinstance(stored, dict) or set(stored) != fields | {"probes"}:
+        odd = sorted(set(stored) ^ (fields | {"probes"})) if isinstance(stored, dict) else [type(stored).__name__]
         raise ContractError(f"the stored input contract has other keys than this version reads: {', '.join(odd)}")
-    contract = InputContract(**{key: stored[key] for key in fields})
+    try:
+        contract = from_json(InputContract, {key: stored[key] for key in fields})
+    except DataError as error:
+        raise ContractError(f"the stored input contract is damaged: {error}") from None
+    probes = stored["probes"]
+    if not isinstance(probes, dict) or not probes or not all(isinstance(ids, list) for ids in probes.values()):
+        raise ContractError("the stored input contract is damaged: key 'probes': expected texts with their token ids")
     for part, now, then in (
         ("EOS", tokenizer.eos_token_id, contract.eos),
         ("BOS", tokenizer.bos_token_id, contract.bos),
@@ -115,7 +122,6 @@ def read_contract(stored: dict[str, Any], tokenizer: PreTrainedTokenizerBase) ->
             raise ContractError(
                 f"the tokenizer's {part} id is {now}, but the checkpoint was trained with {then}; restore its tokenizer"
             )
-    probes: dict[str, list[int]] = stored["probes"]
     ids = token_ids(list(probes), tokenizer, contract)
     for text, found, recorded in zip(probes, ids, probes.values(), strict=True):
         if found != recorded:

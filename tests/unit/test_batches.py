@@ -1,0 +1,90 @@
+"""The order of training: no false negatives in a batch, each row once an epoch, a function of the seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from embedloom.data.batches import batches, choice
+from embedloom.errors import DataError
+from embedloom.records import Example
+
+
+def rows(count: int) -> list[Example]:
+    return [Example("i", f"query {n}", (f"positive {n}",)) for n in range(count)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=4, max_size=40),
+    st.integers(2, 6),
+    st.integers(0, 3),
+)
+def test_no_batch_has_a_query_or_positive_twice(pairs: list[tuple[int, int]], size: int, seed: int) -> None:
+    examples = [Example("i", f"Q {query}", (f"p  {positive}", "P " + str(positive))) for query, positive in pairs]
+    try:
+        taken = list(islice(batches(examples, batch_size=size, seed=seed), 30))
+    except DataError:
+        # Only where equal rows leave no way to fill a batch, or rows are too few.
+        largest = max(max(Counter(side).values()) for side in zip(*pairs, strict=True))
+        assert len(examples) < size or largest > 1
+        assume(False)
+        raise
+    for batch in taken:
+        assert len(batch) == size
+        assert len({pairs[row][0] for row in batch}) == size
+        assert len({pairs[row][1] for row in batch}) == size
+
+
+@given(st.integers(2, 9), st.integers(1, 5), st.integers(0, 2**40))
+def test_each_row_once_an_epoch(size: int, times: int, seed: int) -> None:
+    count = size * times
+    order = [row for batch in islice(batches(rows(count), batch_size=size, seed=seed), 2 * times) for row in batch]
+    assert sorted(order[:count]) == list(range(count))
+    assert sorted(order[count:]) == list(range(count))
+
+
+def test_rows_that_do_not_fill_a_batch_open_the_next_epoch() -> None:
+    order = [row for batch in islice(batches(rows(10), batch_size=4, seed=0), 5) for row in batch]
+    assert Counter(order) == dict.fromkeys(range(10), 2)
+    assert sorted(order[:10]) == list(range(10))
+
+
+def test_the_seed_decides_the_order_and_epochs_differ() -> None:
+    def order(seed: int) -> list[list[int]]:
+        return list(islice(batches(rows(12), batch_size=4, seed=seed), 6))
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+    assert order(1)[:3] != order(1)[3:]
+
+
+def test_a_row_that_does_not_fit_comes_later_and_is_not_lost() -> None:
+    examples = [*rows(6), Example("i", "query 0", ("another",)), Example("i", "other", ("positive 1",))]
+    order = [row for batch in islice(batches(examples, batch_size=4, seed=3), 20) for row in batch]
+    assert min(Counter(order).values()) >= 9
+
+
+def test_one_query_under_two_instructions_may_share_a_batch() -> None:
+    examples = [Example("i", "q", ("a",)), Example("j", "q", ("b",))]
+    assert sorted(next(batches(examples, batch_size=2, seed=0))) == [0, 1]
+
+
+def test_too_few_rows_are_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(DataError, match="3 training rows are fewer than one batch of 4; lower train.batch_size"):
+        next(batches(rows(3), batch_size=4, seed=0))
+    same = [Example("i", "q", ("p",), (str(n),)) for n in range(9)]
+    with pytest.raises(DataError, match="no batch of 2 rows without a common query"):
+        next(batches(same, batch_size=2, seed=0))
+
+
+def test_choices_are_a_function_of_their_place_and_reach_everything() -> None:
+    picks = [choice(5, seed=1, step=step, row=0, what="negative") for step in range(200)]
+    assert picks == [choice(5, seed=1, step=step, row=0, what="negative") for step in range(200)]
+    assert min(Counter(picks).values()) > 15
+    assert set(picks) == set(range(5))
+    assert choice(1, seed=1, step=3, row=2, what="positive") == 0
