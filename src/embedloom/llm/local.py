@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from embedloom.errors import ModelError
 from embedloom.llm.constrain import JsonConstraint
@@ -150,7 +151,7 @@ def open_local(folder: Path, *, name: str, sampling: Sampling, batch_size: int, 
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 str(folder), dtype=named_dtype(dtype, device), attn_implementation="sdpa"
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"{folder}: no causal language model that can be read ({str(error).splitlines()[0][:160]})"
         ) from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from embedloom.errors import ModelError
@@ -83,7 +84,7 @@ def load_backbone(folder: Path, *, device: torch.device, dtype: torch.dtype) -> 
     try:
         with quiet_loading():
             model: PreTrainedModel = AutoModel.from_pretrained(str(folder), dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights can't be read ({_first_line(error)})") from None
     return model.to(device).eval()  # type: ignore[no-any-return, arg-type]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from embedloom.model.encoder import CHECKPOINT_FILE
 from embedloom.model.fingerprint import fingerprint
 from embedloom.model.inputs import InputContract, query_prefix, record_contract
+from embedloom.run import atomic_folder
 from embedloom.train.card import model_card
 
 if TYPE_CHECKING:
@@ -53,32 +53,22 @@ def save_checkpoint(
         contract: the input contract, recorded with the token ids of the probe texts.
         origin: for the model card and `embedloom.json`.
     """
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    model.save_pretrained(scratch)
-    _save_tokenizer(scratch, tokenizer, contract)
-    _save_sentence_transformers(scratch, model, contract, origin)
-    identity = fingerprint(scratch, contract)
-    stored = {
-        "fingerprint": identity,
-        "base": origin.base,
-        "licence": origin.licence,
-        "rows": origin.rows,
-        "instructions": dict(origin.instructions),
-        "settings": dict(origin.settings),
-        "contract": record_contract(tokenizer, contract),
-    }
-    _write_json(scratch / CHECKPOINT_FILE, stored)
-    (scratch / "README.md").write_text(model_card(stored), encoding="utf-8")
-    if folder.exists():
-        old = folder.with_name(f".{folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-        scratch.rename(folder)
-        shutil.rmtree(old)
-    else:
-        scratch.rename(folder)
+    with atomic_folder(folder) as scratch:
+        model.save_pretrained(scratch)
+        _save_tokenizer(scratch, tokenizer, contract)
+        _save_sentence_transformers(scratch, model, contract, origin)
+        identity = fingerprint(scratch, contract)
+        stored = {
+            "fingerprint": identity,
+            "base": origin.base,
+            "licence": origin.licence,
+            "rows": origin.rows,
+            "instructions": dict(origin.instructions),
+            "settings": dict(origin.settings),
+            "contract": record_contract(tokenizer, contract),
+        }
+        _write_json(scratch / CHECKPOINT_FILE, stored)
+        (scratch / "README.md").write_text(model_card(stored), encoding="utf-8")
     return identity
 
 

@@ -165,7 +165,14 @@ def _load(folder: Path) -> dict[str, Any] | None:
     path = folder / STATE_FILE
     if not path.exists():
         return None
-    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # what a damaged file raises is the reader's affair, and differs from version to version
+        loaded = {}
+    if not isinstance(loaded, dict) or not {"identity", "step", "copies", "optimizer"} <= set(loaded):
+        raise RunError(f"{path} can't be read; delete {folder} to train from the start")
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +22,10 @@ def add_lora(model: PreTrainedModel, *, rank: int, alpha: float, dropout: float,
 
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules="all-linear", bias="none")  # type: ignore[arg-type]
-    wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        # PEFT asks transformers by a name that transformers has deprecated; no user can mend that.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        wrapped = get_peft_model(model, config, autocast_adapter_dtype=False)
     dtype = next(model.parameters()).dtype
     for parameter in wrapped.parameters():
         if parameter.requires_grad:

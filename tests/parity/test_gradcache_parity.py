@@ -1,0 +1,81 @@
+"""GradCache gives the gradients of one graph over the whole batch, dropout and all."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from embedloom.model.backbone import hidden_states, pad_batch
+from embedloom.model.inputs import contract_for, length_sorted
+from embedloom.model.pooling import pool
+from embedloom.records import Example
+from embedloom.train.gradcache import loss_and_gradients
+from embedloom.train.lora import add_lora
+from embedloom.train.loss import info_nce
+from embedloom.train.rows import TokenBatch, token_batch
+from tiny import WORDS, model_of, tokenizer_of
+
+CPU = torch.device("cpu")
+
+
+def a_batch(kind: str) -> TokenBatch:
+    words = WORDS.split()
+    examples = [
+        Example("Find the words", " ".join(words[n : n + 3]), (" ".join(words[n : 2 * n + 9]),), (words[-n],))
+        for n in range(1, 9)
+    ]
+    tokenizer = tokenizer_of(kind)
+    return token_batch(examples, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=0, step=0)
+
+
+def gradients(kind: str, batch: TokenBatch, *, dropout: float, graph_tokens: int, pooling: str = "last"):
+    """Loss and every trained parameter's gradient."""
+    model = add_lora(model_of(kind), rank=4, alpha=8, dropout=dropout, seed=1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # zero at first, which would hide the gradient of lora_A
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    model.train()
+
+    def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
+        q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
+        return info_nce(q_BD, d_MD, batch.positive_B, batch.blocked_BM, temperature=0.1)
+
+    torch.manual_seed(4)
+    loss = loss_and_gradients(
+        model, batch.rows, loss_of, pooling=pooling, pad=0, device=CPU, token_budget=96, graph_tokens=graph_tokens
+    )
+    found = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert found
+    assert all(gradient is not None and gradient.abs().max() > 0 for gradient in found.values())
+    return loss, found, model, loss_of
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("gemma3", "last"), ("llama", "mean"), ("qwen3", "last"), ("mistral", "last")]
+)
+def test_cached_gradients_equal_those_of_one_graph(kind: str, pooling: str, dropout: float) -> None:
+    batch = a_batch(kind)
+    assert len(length_sorted(map(len, batch.rows), token_budget=96, max_rows=99)) > 3
+    cached_loss, cached, *_ = gradients(kind, batch, dropout=dropout, graph_tokens=0, pooling=pooling)
+    whole_loss, whole, *_ = gradients(kind, batch, dropout=dropout, graph_tokens=10**9, pooling=pooling)
+    assert cached_loss == pytest.approx(whole_loss, abs=1e-6)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(
+            cached[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_loss_is_that_of_all_rows_in_one_padded_tensor() -> None:
+    """The groups of like length and the way back to the rows' own order change nothing."""
+    batch = a_batch("qwen3")
+    loss, found, model, loss_of = gradients("qwen3", batch, dropout=0.0, graph_tokens=0)
+    model.zero_grad()
+    ids, mask = pad_batch(batch.rows, 0, CPU)
+    plain = loss_of(pool(hidden_states(model, ids, mask), mask, "last"))
+    plain.backward()
+    assert float(plain.detach()) == pytest.approx(loss, abs=1e-5)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,119 @@
+"""The loop learns, resumes to the last digit, refuses another training's state; merged weights are the adapter's."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from embedloom.errors import RunError
+from embedloom.model.encoder import Encoder, open_encoder
+from embedloom.model.inputs import contract_for
+from embedloom.train.checkpoint import Origin, save_checkpoint
+from embedloom.train.loop import Settings, StepLog, steps_done, train
+from embedloom.train.lora import add_lora, merged
+from tiny import model_of, tokenizer_of
+from toy_training import EXAMPLES, SETTINGS, figures, toy_training, weights
+
+
+class Stop(Exception):  # noqa: N818 - what a user does
+    """Raised in the middle of a training."""
+
+
+def test_it_learns_what_can_be_learnt(tmp_path: Path) -> None:
+    _, logs = toy_training(tmp_path, dataclasses.replace(SETTINGS, steps=40))
+    first, last = (np.mean([log.loss for log in part]) for part in (logs[:4], logs[-4:]))
+    assert last < 0.5 * first
+    assert [log.step for log in logs] == list(range(40))
+    assert all(log.tokens > 0 and log.gradient_norm > 0 for log in logs)
+
+
+@pytest.mark.parametrize("at", [1, 6, 7, 9])
+def test_a_stopped_training_goes_on_to_the_same_digits(tmp_path: Path, at: int) -> None:
+    """The state is saved every three steps; what was done behind it is done again."""
+    whole, logs = toy_training(tmp_path / "whole")
+
+    def stop(log: StepLog) -> None:
+        if log.step == at:
+            raise Stop
+
+    with pytest.raises(Stop):
+        toy_training(tmp_path / "parts", on_step=stop)
+    assert steps_done(tmp_path / "parts") == (at + 1) // 3 * 3
+    resumed, again = toy_training(tmp_path / "parts")
+    assert figures(again) == figures(logs)
+    assert weights(resumed) == weights(whole)
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
+    model, logs = toy_training(tmp_path)
+
+    def never(log: StepLog) -> None:
+        raise AssertionError(log)
+
+    again, same = toy_training(tmp_path, on_step=never)
+    assert same == logs
+    assert weights(again) == weights(model)
+
+
+def test_another_trainings_state_is_refused(tmp_path: Path) -> None:
+    toy_training(tmp_path)
+    with pytest.raises(RunError, match="other data or settings; delete it"):
+        toy_training(tmp_path, dataclasses.replace(SETTINGS, learning_rate=0.5))
+    with pytest.raises(RunError, match="other data or settings"):
+        toy_training(tmp_path, examples=EXAMPLES[1:])
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"PK\x03\x04 a zip file that ends here"])
+def test_a_damaged_state_is_refused_with_a_sentence(tmp_path: Path, damage: bytes) -> None:
+    toy_training(tmp_path)
+    (tmp_path / "state.pt").write_bytes(damage)
+    with pytest.raises(RunError, match=r"state\.pt can't be read; delete"):
+        toy_training(tmp_path)
+
+
+def test_the_seed_and_nothing_else_decides(tmp_path: Path) -> None:
+    torch.manual_seed(99)
+    first, logs = toy_training(tmp_path / "a")
+    torch.manual_seed(1)
+    second, same = toy_training(tmp_path / "b")
+    assert figures(logs) == figures(same)
+    assert weights(first) == weights(second)
+    other, different = toy_training(tmp_path / "c", dataclasses.replace(SETTINGS, seed=5))
+    assert figures(different) != figures(logs)
+    assert weights(other) != weights(first)
+
+
+def test_only_the_adapter_is_trained(tmp_path: Path) -> None:
+    before = model_of("llama").state_dict()
+    model, _ = toy_training(tmp_path)
+    for name, tensor in model.state_dict().items():
+        if "lora_" not in name:
+            plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            assert torch.equal(tensor, before[plain]), name
+    # Every linear layer of both blocks: four of attention, three of the feed-forward part.
+    assert sum("lora_B" in name and bool(tensor.any()) for name, tensor in model.state_dict().items()) == 2 * 7
+
+
+@pytest.mark.parametrize("kind", ["gemma3", "mistral"])
+def test_merged_weights_give_the_adapters_vectors(tmp_path: Path, kind: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    contract = contract_for(tokenizer)
+    model = add_lora(model_of(kind), rank=4, alpha=8, dropout=0.1, seed=0)
+    train(model, tokenizer, contract, EXAMPLES, SETTINGS, tmp_path / "training")
+    texts = [example.query for example in EXAMPLES]
+    adapted = Encoder(model, tokenizer, contract, name="a", fingerprint="").encode_queries(texts, "Find it")
+    base = Encoder(model_of(kind), tokenizer, contract, name="b", fingerprint="").encode_queries(texts, "Find it")
+    assert np.abs(adapted - base).max() > 1e-2
+    save_checkpoint(
+        tmp_path / "model", merged(model, torch.float32), tokenizer, contract, Origin("tiny", {"q": "Find it"}, {}, 1)
+    )
+    found = open_encoder(tmp_path / "model", dtype="float32").encode_queries(texts, "Find it")
+    np.testing.assert_allclose(found, adapted, atol=1e-5)
+
+
+def test_settings_are_plain_figures() -> None:
+    assert {type(value) for value in dataclasses.asdict(Settings(steps=1)).values()} == {int, float}
