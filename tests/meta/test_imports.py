@@ -12,7 +12,7 @@ from embedloom.cli.main import cli
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = REPOSITORY / "src" / "embedloom"
-HEAVY = ("torch", "transformers", "peft", "lancedb", "pyarrow", "bm25s", "datasketch", "sklearn", "scipy", "llguidance")
+HEAVY = ("torch", "transformers", "peft", "lancedb", "pyarrow", "bm25s", "rensa", "sklearn", "scipy", "llguidance")
 
 LOADED = """
 import sys

@@ -25,7 +25,20 @@ _LETTER = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[`]?[^\Wa-z_])|(?<=[。！？])|(?<=[।؟۔])\s+")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|St|No|Fig|al|approx)\.|\b[A-Z]\.)$")
+_ASCII_WORD = re.compile(r"\w+")
 _MARKS = {"Mn", "Mc", "Cf"}
+
+
+class _WithoutMarks(dict[int, int | None]):
+    """For `str.translate`: what becomes of a character, looked up in the Unicode tables once."""
+
+    def __missing__(self, code: int) -> int | None:
+        kept = None if unicodedata.category(chr(code)) in _MARKS else code
+        self[code] = kept
+        return kept
+
+
+_WITHOUT_MARKS = _WithoutMarks()
 
 
 def collapse(text: str) -> str:
@@ -38,10 +51,10 @@ def words(text: str) -> list[str]:
 
     Compatibility forms (full-width letters, ligatures) are folded, so that the same word is the same string.
     """
-    folded = unicodedata.normalize("NFKD", text).casefold()
-    if not folded.isascii():
-        folded = "".join(char for char in folded if unicodedata.category(char) not in _MARKS)
-    return _WORD.findall(folded)
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower())
+    folded = unicodedata.normalize("NFKD", text).casefold().translate(_WITHOUT_MARKS)
+    return _ASCII_WORD.findall(folded) if folded.isascii() else _WORD.findall(folded)
 
 
 def normalised(text: str) -> str:
