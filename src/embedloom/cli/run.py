@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from embedloom.cli.pipeline import Run
+    from embedloom.records import Prompt
 
 STAGES = (
     "corpus",
@@ -26,6 +29,14 @@ STAGES = (
     "search",
     "report",
 )
+
+OWN_TEXTS = {
+    "family": "grounded",
+    "instruction": "Given the title or summary of a text, retrieve the text",
+    "passage_name": "Text",
+    "query_name": "What it is about, in a few words",
+}
+"""The task for a user's own texts: the one that known-item search is measured with."""
 
 
 @click.command("run")
@@ -57,8 +68,15 @@ def command(
     from embedloom.run import RunFolder
 
     if corpus is not None:
-        name = Path(corpus).resolve().name
-        settings = (f"name={json.dumps(name)}", f"corpus.source={json.dumps(corpus)}", "search.queries=[]", *settings)
+        own = {
+            "name": Path(corpus).resolve().name,
+            "corpus.source": corpus,
+            "search.queries": [],
+            "search.instruction": "",
+        }
+        task = ", ".join(f"{key} = {json.dumps(value)}" for key, value in OWN_TEXTS.items())
+        changes = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items()]
+        settings = (*changes, f"tasks=[{{ {task} }}]", *settings)
     recipe = load_recipe(recipes, settings)
     run = Run(recipe, RunFolder(out or Path("runs") / recipe.name))
     with run.folder.locked():
@@ -88,12 +106,17 @@ def _do(run: Run, until: str) -> None:
 
 
 def _show_prompts(run: Run, count: int) -> None:
+    """Prints prompts without asking anything: those of step 1 as long as the pool of tasks is not there."""
     from embedloom.cli.factory import Factory
 
     factory = Factory(run)
-    for stage in ("corpus", "tasks"):
-        factory.do(stage)
-    for prompt in islice(factory.composed(), count):
+    factory.do("corpus")
+    if unknown := factory.task_prompts():
+        prompts: Iterable[Prompt] = unknown
+    else:
+        factory.do("tasks")
+        prompts = factory.composed()
+    for prompt in islice(prompts, count):
         blanks = ", ".join(f"{key}: {value}" for key, value in prompt.blanks.items())
         click.echo(
             f"--- {prompt.id} {prompt.family}, {prompt.language}, template {prompt.template}; {blanks}\n{prompt.text}\n"

