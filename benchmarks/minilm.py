@@ -14,7 +14,9 @@ def measure() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "scores.jsonl"
         folder = "../shared/data"
-        embedloom("eval", "registry:minilm", f"{folder}/retrieval/scifact", f"{folder}/sts/stsbenchmark", "--out", str(out))
+        sets = [f"{folder}/retrieval/scifact", f"{folder}/sts/stsbenchmark"]
+        embedloom("eval", "registry:minilm", *sets, "--out", str(out))
         rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     main = {row["task"]: row["value"] for row in reversed(rows)}
-    return {"ours": main, "published": PUBLISHED, "difference": {task: main[task] - PUBLISHED[task] for task in PUBLISHED}}
+    gap = {task: main[task] - PUBLISHED[task] for task in PUBLISHED}
+    return {"ours": main, "published": PUBLISHED, "difference": gap}

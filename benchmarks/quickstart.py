@@ -1,4 +1,4 @@
-"""`make quickstart` without the installation: does the tuned model beat its base on Python's documentation, and how fast?"""
+"""`make quickstart` without the installation: does tuning help on Python's documentation, and how long does it take?"""
 
 from recipe_run import timed_run
 

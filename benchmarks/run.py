@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NO_BENCHMARK = {"run", "recipe_run"}
 BENCHMARKS = {
-    path.stem.replace("_", "-"): path.stem for path in sorted(HERE.glob("*.py")) if path.stem not in ("run", "recipe_run")
+    path.stem.replace("_", "-"): path.stem for path in sorted(HERE.glob("*.py")) if path.stem not in NO_BENCHMARK
 }
 
 
@@ -45,15 +46,19 @@ def main() -> None:
     if arguments.save:
         folder = HERE / "results" / machine_name()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{arguments.name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        (folder / f"{arguments.name}.json").write_text(text, encoding="utf-8")
     print(json.dumps(result, ensure_ascii=False))
 
 
 def commit() -> str:
     """The checkout's commit, with `+changes` if the tree differs from it."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
-    changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=HERE, capture_output=True, text=True, check=False)
-    return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+    return _git("rev-parse", "--short", "HEAD") + ("+changes" if _git("status", "--porcelain", "-uno") else "")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def machine() -> dict[str, object]:
