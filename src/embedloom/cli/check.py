@@ -41,7 +41,7 @@ def command(model: Path) -> None:
         click.echo("sentence-transformers: not installed, not checked (pip install 'embedloom[baselines]')")
         return
     texts = [text for text in PROBES if text.strip()]
-    name, instruction = next(iter(stored["instructions"].items()))
+    name, instruction = next(iter(stored["instructions"].items()), ("query", ""))
     peer = SentenceTransformer(str(model), device=encoder.device.type, model_kwargs={"dtype": "float32"})
     for role, ours, theirs in (
         ("queries", encoder.encode_queries(texts, instruction), peer.encode(texts, prompt_name=name)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 KNOWN_ITEM = "known-item"
 """Folder, below the run folder, of the retrieval set made from the user's own texts."""
+
+TASK_LOG = "task_generations.jsonl"
 
 
 class Factory:
@@ -57,6 +60,8 @@ class Factory:
             from embedloom.data.known_item import known_item_set, passages, split_groups
 
             figures: dict[str, Any] = {}
+            # Of an earlier corpus: what stands there would be measured and indexed in place of this one.
+            shutil.rmtree(self.run.folder / KNOWN_ITEM, ignore_errors=True)
             if known_item:
                 items = text_items(settings.source)
                 train, kept_apart = split_groups(items, settings.evaluation_share, self.recipe.seed)
@@ -79,22 +84,13 @@ class Factory:
         told |= {"llm": self.recipe.llm.model_dump(), "seed": self.recipe.seed}
 
         def work() -> dict[str, Any]:
-            from embedloom.synth.brainstorm import brainstorm_prompts, parse_tasks
+            from embedloom.synth.brainstorm import parse_tasks
 
             tasks = [_task(given) for given in self.recipe.tasks]
             rejects: list[Reject] = []
-            families = self.recipe.brainstorm.families
-            if families:
-                prompts = list(
-                    brainstorm_prompts(
-                        seed=self.recipe.seed,
-                        families=families,
-                        calls=self.recipe.brainstorm.calls,
-                        style=self.llm.style,
-                        passages=self.passages(),
-                    )
-                )
-                log = self.run.folder / "task_generations.jsonl"
+            if self.recipe.brainstorm.families:
+                prompts = self._brainstorm_prompts()
+                log = self.run.folder / TASK_LOG
                 self._ask("brainstorm", prompts, log)
                 for result in parse_tasks(prompts, read_records(log, Generation)):
                     if isinstance(result, Reject):
@@ -107,6 +103,13 @@ class Factory:
 
         inputs = ["passages.jsonl"] if self.recipe.brainstorm.families else []
         self.run.stage("tasks", settings=told, inputs=inputs, files=["tasks.jsonl", "rejects/tasks.jsonl"], work=work)
+
+    def task_prompts(self) -> list[Prompt]:
+        """The prompts of step 1 that have no answer on disk yet."""
+        if not self.recipe.brainstorm.families:
+            return []
+        answered = set(self._answers(self.run.folder / TASK_LOG))
+        return [prompt for prompt in self._brainstorm_prompts() if prompt.id not in answered]
 
     def prompts(self) -> None:
         """Every prompt, its blanks drawn; nothing is sent."""
@@ -216,15 +219,41 @@ class Factory:
         path = self.run.folder / "passages.jsonl"
         return list(read_records(path, Document)) if path.exists() else []
 
+    def _brainstorm_prompts(self) -> list[Prompt]:
+        from embedloom.synth.brainstorm import brainstorm_prompts
+
+        settings = self.recipe.brainstorm
+        style, passages = self.llm.style, self.passages()
+        return list(
+            brainstorm_prompts(
+                seed=self.recipe.seed, families=settings.families, calls=settings.calls, style=style, passages=passages
+            )
+        )
+
+    def _asker(self) -> str:
+        """Whoever answers: the same model with the same settings and seed."""
+        return content_id("asker", self.recipe.llm.model_dump(exclude={"batch_size"}), self.recipe.seed)
+
+    def _answers(self, path: Path) -> list[str]:
+        """Ids of the prompts that this language model has answered in a log."""
+        mark = path.with_suffix(".asker")
+        if not path.exists() or (mark.exists() and mark.read_text(encoding="utf-8") != self._asker()):
+            return []
+        RecordLog(path).close()  # cuts off the line that a kill left unfinished
+        return [generation.prompt_id for generation in read_records(path, Generation)]
+
     def _ask(self, title: str, prompts: Sequence[Prompt], path: Path) -> None:
         """Asks for what has no answer in the log. Replies are on disk before more is asked.
 
-        A log that another model or other settings wrote is put aside under its own name, not lost.
+        A log that another model or other settings wrote is put aside under its own name, and taken up again with them.
         """
-        asker = content_id("asker", self.recipe.llm.model_dump(exclude={"batch_size"}), self.recipe.seed)
+        asker = self._asker()
         mark = path.with_suffix(".asker")
         if path.exists() and mark.exists() and (before := mark.read_text(encoding="utf-8")) != asker:
             path.rename(path.with_name(f"{path.stem}-{before}.jsonl"))
+        own = path.with_name(f"{path.stem}-{asker}.jsonl")
+        if own.exists() and not path.exists():
+            own.rename(path)
         with atomic_file(mark) as file:
             file.write(asker)
         with RecordLog(path) as log:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedloom.cli.corpus import source_content
 from embedloom.cli.factory import KNOWN_ITEM
 from embedloom.cli.opening import open_embedder
 from embedloom.cli.pipeline import Run
@@ -60,6 +61,7 @@ def measure(run: Run) -> None:
         return {"scores": write_records(run.folder / "scores.jsonl", scores)}
 
     told = {**settings.model_dump(), "base": run.recipe.train.base, "sets": [(s.task, str(s.split)) for s in sets]}
+    told["contents"] = [source_content(name) for name in settings.sets]
     inputs = [MODEL, *([f"{KNOWN_ITEM}/queries.jsonl", f"{KNOWN_ITEM}/corpus.jsonl"] if _has_known_item(run) else [])]
     run.stage("eval", settings=told, inputs=inputs, files=["scores.jsonl", LEADERBOARD], work=work)
 
