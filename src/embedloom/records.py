@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
     """Unit vectors, shape (texts, dimension)."""
 
-FAMILIES = ("short-long", "long-short", "short-short", "long-long", "sts", "bitext", "grounded")
-"""The task families: the paper's six (section 2) and `grounded`, whose positive is a real passage."""
+FAMILIES = ("short-long", "long-short", "short-short", "long-long", "sts", "bitext", "grounded", "grounded-sts")
+"""The paper's six (section 2); `grounded`, whose positive is a real passage; `grounded-sts`, whose query is out of one."""
 
 
 def content_id(*parts: object) -> str:

@@ -8,7 +8,7 @@ from embedloom.records import Demonstration, Document, Task
 from embedloom.synth.compose import compose, cut
 from embedloom.synth.draw import Weighted, apportion, choose, shuffled, uniform
 from embedloom.synth.families import FAMILY, PAPER_SHARES
-from embedloom.synth.languages import language_weights, languages
+from embedloom.data.languages import language_weights, languages
 
 TASKS = [Task(name, f"Given a text, retrieve its {name} partner.") for name in FAMILY] + [
     Task("short-long", "Given a question, retrieve the answer.", weight=3.0)
@@ -128,7 +128,7 @@ def test_cut_keeps_short_text() -> None:
         ({"languages": {"German": 0}}, "above 0"),
         ({"languages": {}}, "no language"),
         ({"counts": {"short-long": -1}}, "must not be negative"),
-        ({"counts": {"sts": 1}, "style": "base"}, "instruction-tuned"),
+        ({"counts": {"grounded-sts": 1}, "passages": ()}, "needs passages"),
     ],
 )
 def test_errors_teach(change: dict, message: str) -> None:

@@ -182,4 +182,5 @@ def test_yields_count_by_family_language_and_rule() -> None:
         "by_language": {"German": {"asked": 3, "parsed": 2, "kept": 1}},
         "rejects": {"parse/no-json": 1, "rules/length": 1},
     }
-    assert found.dropped["rules", "length", "short-long"] == 1
+    assert found.dropped["rules", "length", "short-long", "German"] == 1
+    assert found.dropped_by("length", "language") == {"German": 1}

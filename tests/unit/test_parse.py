@@ -44,13 +44,13 @@ def test_reply_becomes_an_example_of_its_family(family: str) -> None:
     prompt = prompt_of(family)
     found = result(family, json.dumps({key: f"text of {key}" for key in kind.keys}))
     assert isinstance(found, Example)
-    assert found.query == f"text of {kind.query}"
+    assert found.query == (f"text of {kind.query}" if kind.query else prompt.passage)
     assert found.positives == ((f"text of {kind.positive}",) if kind.positive else (prompt.passage,))
     assert found.negatives == ((f"text of {kind.negative}",) if kind.negative else ())
     assert found.instruction == (kind.instruction or f"Given a text, retrieve its {family} partner.")
     assert (found.family, found.language, found.source) == (family, prompt.language, "model-x")
     assert (found.prompt_id, found.passage_id) == (prompt.id, prompt.passage_id)
-    assert (found.high_score > 0) == (family in ("sts", "bitext"))
+    assert (found.high_score > 0) == (family in ("sts", "bitext", "grounded-sts"))
     assert (found.target_language != "") == (family == "bitext")
 
 

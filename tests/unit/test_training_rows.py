@@ -30,7 +30,7 @@ def test_the_sample_is_in_the_package() -> None:
 
 
 def test_the_samples_languages_are_ours() -> None:
-    from embedloom.synth.languages import languages
+    from embedloom.data.languages import languages
 
     ours = {language.name for language in languages()}
     rows = list(read_source("sample:llm-written"))

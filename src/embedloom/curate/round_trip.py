@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from embedloom.records import Example, Progress, Reject, Retriever
@@ -17,23 +17,34 @@ def round_trip(
     """Examples whose passage is among the `k` best documents for their query; else a `Reject` by `not-found-again`.
 
     Args:
-        examples: those without a `passage_id` pass: there is nothing to find.
+        examples: those that are not asked (`is_asked`) pass.
         retriever: searches the corpus that the passages come from.
         k: how deep to look, at least 1.
         progress: called with the number of examples judged.
     """
-    assert k > 0, "k counts documents"
     stream = iter(examples)
     while batch := list(islice(stream, BATCH)):
-        asked = [example for example in batch if example.passage_id]
-        found = retriever.search([example.query for example in asked], k) if asked else []
-        ranks = {example.id: [hit.document_id for hit in hits[:k]] for example, hits in zip(asked, found, strict=True)}
+        faults = not_found_again([example for example in batch if is_asked(example)], retriever, k)
         for example in batch:
-            if example.passage_id and example.passage_id not in ranks[example.id]:
-                best = ranks[example.id][0] if ranks[example.id] else "nothing"
-                detail = f"top {k} without {example.passage_id}; best is {best}"
-                yield Reject(example.id, STAGE, "not-found-again", detail)
-            else:
-                yield example
+            yield faults.get(example.id, example)
         if progress is not None:
             progress(len(batch))
+
+
+def is_asked(example: Example) -> bool:
+    """Whether there is a passage to find, and a query that somebody wrote for it."""
+    return bool(example.passage_id) and example.family != "grounded-sts"
+
+
+def not_found_again(examples: Sequence[Example], retriever: Retriever, k: int) -> dict[str, Reject]:
+    """{example id: why it goes} of those whose passage was not found, all in one search."""
+    assert k > 0, "k counts documents"
+    found = retriever.search([example.query for example in examples], k) if examples else []
+    faults: dict[str, Reject] = {}
+    for example, hits in zip(examples, found, strict=True):
+        ranked = [hit.document_id for hit in hits[:k]]
+        if example.passage_id not in ranked:
+            best = ranked[0] if ranked else "nothing"
+            detail = f"top {k} without {example.passage_id}; best is {best}"
+            faults[example.id] = Reject(example.id, STAGE, "not-found-again", detail)
+    return faults

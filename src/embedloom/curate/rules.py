@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from embedloom.data.words import normalised, words
+from embedloom.curate.language import RELATED
+from embedloom.curate.texts import hashes_of, normalised, words_of
+from embedloom.data.words import unspaced_share_of
 from embedloom.records import Example, Reject
 
 Rule = Callable[[Example], str]
@@ -32,6 +34,7 @@ LIMITS: Mapping[str, Limits] = {
     "sts": Limits(query=(1, 600), document=(1, 600)),
     "bitext": Limits(query=(1, 600), document=(1, 600)),
     "grounded": Limits(query=(3, 60), document=(8, 100_000)),
+    "grounded-sts": Limits(query=(1, 600), document=(1, 600)),
 }
 """Wider than what the prompts ask for: these catch replies that are no answer at all."""
 
@@ -47,6 +50,12 @@ COPY_WORDS = 5
 SAME_WORD = 6
 """So many times the same word in a row is a loop."""
 
+LENGTH_RATIO = 4.0
+"""Times that a translation may be longer or shorter than its source. Of Tatoeba's 88,877 pairs 20 are beyond."""
+
+RATIO_LETTERS = 24
+"""Both texts shorter than this may have any ratio."""
+
 _PLACEHOLDER = re.compile(
     r"\{\{|\}\}|lorem ipsum|\[(?:your|insert|name|topic|placeholder|query|document|text)[^\]]*\]"
     r"|<(?:your|insert|query|document|text|placeholder)[^>]*>"
@@ -54,6 +63,7 @@ _PLACEHOLDER = re.compile(
     r"|\bas an ai (?:language )?model\b|\bi(?:'m| am) sorry, (?:but )?i can(?:'t|not)\b",
     re.IGNORECASE,
 )
+_PLACEHOLDER_MARKS = ("{{", "}}", "lorem", "[", "<", "_", "language model", "ai model", "sorry")
 _POINTS_AT_PASSAGE = re.compile(
     r"\b(?:this|the (?:above|given|following|provided)) (?:passage|abstract|text|document|article|paragraph|excerpt)\b",
     re.IGNORECASE,
@@ -68,7 +78,7 @@ def length(example: Example) -> str:
     texts += [("positive", text, limits.document) for text in example.positives]
     texts += [("negative", text, limits.document) for text in example.negatives]
     for name, text, (least, most) in texts:
-        count = len(words(text))
+        count = len(words_of(text))
         if not least <= count <= most:
             return f"{name} has {count} words, expected {least} to {most}"
     return ""
@@ -76,7 +86,7 @@ def length(example: Example) -> str:
 
 def query_copied(example: Example) -> str:
     """The query stands in its document, or nearly all of it does as one run of words: nothing is learned from it."""
-    query = words(example.query)
+    query = words_of(example.query)
     copies = example.family in ("short-long", "grounded", "long-long")
     for text in example.positives:
         positive = normalised(text)
@@ -123,8 +133,10 @@ def degenerate(example: Example) -> str:
     for text in _written(example):
         if match := _SAME_CHARACTER.search(text):
             return f"{match.group(1)!r} repeated"
-        found = words(text)
-        if any(len(set(found[at : at + SAME_WORD])) == 1 for at in range(len(found) - SAME_WORD + 1)):
+        found = words_of(text)
+        hashes = hashes_of(text)
+        again = bytes(hashes[1:] == hashes[:-1])
+        if b"\x01" * (SAME_WORD - 1) in again:
             return f"a word {SAME_WORD} times in a row"
         runs = list(zip(found, found[1:], found[2:], strict=False))
         if len(runs) >= 12 and len(set(runs)) < 0.6 * len(runs):
@@ -135,7 +147,9 @@ def degenerate(example: Example) -> str:
 def placeholder(example: Example) -> str:
     """Text of the template instead of text of its own, or a refusal."""
     for text in _written(example):
-        if match := _PLACEHOLDER.search(text):
+        folded = text.casefold()
+        # The pattern is slow to find nothing; none of its alternatives is without one of these.
+        if any(mark in folded for mark in _PLACEHOLDER_MARKS) and (match := _PLACEHOLDER.search(text)):
             return match.group()[:80]
     return ""
 
@@ -146,6 +160,47 @@ def points_at_passage(example: Example) -> str:
     return match.group() if match else ""
 
 
+def bitext_copied(example: Example) -> str:
+    """The translation holds nearly the words of its source: nothing was translated."""
+    if example.family != "bitext" or example.target_language in RELATED.get(example.language, ()):
+        return ""
+    source = set(words_of(example.query))
+    for text in example.positives:
+        target = set(words_of(text))
+        shared = len(source & target)
+        if shared >= COPY_WORDS and shared >= COPY_SHARE * min(len(source), len(target)):
+            return f"{shared} of {min(len(source), len(target))} words are those of the source"
+    return ""
+
+
+def bitext_length(example: Example) -> str:
+    """A translation that is many times as long as its source, or as short: something was added or left out."""
+    if example.family != "bitext":
+        return ""
+    source = _weight(example.query)
+    for text in example.positives:
+        target = _weight(text)
+        if max(source, target) >= RATIO_LETTERS and not 1 / LENGTH_RATIO <= target / source <= LENGTH_RATIO:
+            return f"lengths {source} and {target}, more than {LENGTH_RATIO:g} times apart"
+    return ""
+
+
+def sts_order(example: Example) -> str:
+    """The text that should be further away can't be: it has the very words of the first, or the higher score."""
+    if example.family not in ("sts", "grounded-sts"):
+        return ""
+    if example.high_score and example.low_score >= example.high_score:
+        return f"the scores are {example.high_score:g} and {example.low_score:g}"
+    query = sorted(words_of(example.query))
+    positives = {normalised(text) for text in example.positives}
+    for text in example.negatives:
+        if sorted(words_of(text)) == query and not any(sorted(words_of(one)) == query for one in example.positives):
+            return "the further text has the same words as the first"
+        if normalised(text).replace(" ", "") in {positive.replace(" ", "") for positive in positives}:
+            return "both texts are the same"
+    return ""
+
+
 RULES: Mapping[str, Rule] = {
     "length": length,
     "placeholder": placeholder,
@@ -154,6 +209,9 @@ RULES: Mapping[str, Rule] = {
     "label-in-text": label_in_text,
     "negative-is-positive": negative_is_positive,
     "points-at-passage": points_at_passage,
+    "bitext-copied": bitext_copied,
+    "bitext-length": bitext_length,
+    "sts-order": sts_order,
 }
 
 
@@ -168,9 +226,16 @@ def apply_rules(examples: Iterable[Example], rules: Mapping[str, Rule] = RULES) 
             yield example
 
 
+def _weight(text: str) -> int:
+    """Length of a text in letters, at least 1; a letter of a script without spaces counts as three."""
+    found = words_of(text)
+    return max(1, sum(map(len, found)) + round(2 * len(found) * unspaced_share_of(found)))
+
+
 def _written(example: Example) -> Iterator[str]:
-    """What the language model wrote: not the real passage of a grounded example."""
-    yield example.query
+    """What the language model wrote: not the real text of a grounded example."""
+    if example.family != "grounded-sts":
+        yield example.query
     if example.family != "grounded":
         yield from example.positives
     yield from example.negatives

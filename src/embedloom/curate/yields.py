@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from embedloom.records import Example, Prompt, Reject
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class Yields:
-    """Counts of prompts asked, examples parsed and examples kept, and of rejects by (stage, rule, family)."""
+    """Counts of prompts asked, examples parsed and kept by (family, language); of rejects by (stage, rule) besides."""
 
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     parsed: Counter[tuple[str, str]] = field(default_factory=Counter)
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)
-    dropped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
 
     def table(self, by: str) -> dict[str, dict[str, int]]:
         """Rows {family or language: {asked, parsed, kept}}, the largest first.
@@ -32,10 +40,19 @@ class Yields:
                 row[name] += count
         return dict(sorted(rows.items(), key=lambda row: (-row[1]["asked"], -row[1]["parsed"], row[0])))
 
+    def dropped_by(self, rule: str, by: str) -> dict[str, int]:
+        """Rejects of one rule by family or language, the most frequent first."""
+        place = 2 + ("family", "language").index(by)
+        counts: Counter[str] = Counter()
+        for key, count in self.dropped.items():
+            if key[1] == rule:
+                counts[key[place]] += count
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
     def rules(self) -> dict[str, int]:
         """Rejects by `stage/rule`, the most frequent first."""
         counts: Counter[str] = Counter()
-        for (stage, rule, _), count in self.dropped.items():
+        for (stage, rule, *_), count in self.dropped.items():
             counts[f"{stage}/{rule}"] += count
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
@@ -51,20 +68,48 @@ class Yields:
         }
 
 
+class _Kinds:
+    """Family and language by the id of a prompt or an example, in 10 bytes each."""
+
+    def __init__(self) -> None:
+        self._hashes, self._codes = array("Q"), array("H")
+        self._kinds: dict[tuple[str, str], int] = {("", ""): 0}
+        self._order: NDArray[np.int64] | None = None
+
+    def add(self, identity: str, kind: tuple[str, str]) -> None:
+        self._hashes.append(_number(identity))
+        self._codes.append(self._kinds.setdefault(kind, len(self._kinds)))
+
+    def find(self, identity: str) -> tuple[str, str]:
+        if self._order is None:
+            self._named = list(self._kinds)
+            hashes = np.array(self._hashes, dtype=np.uint64)
+            self._order = np.argsort(hashes, kind="stable")
+            self._sorted, self._code = hashes[self._order], np.array(self._codes)[self._order]
+        own = _number(identity)
+        place = int(self._sorted.searchsorted(np.uint64(own)))
+        found = place < len(self._sorted) and int(self._sorted[place]) == own
+        return self._named[int(self._code[place])] if found else ("", "")
+
+
+def _number(identity: str) -> int:
+    return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")
+
+
 def count_yields(
     prompts: Iterable[Prompt], parsed: Iterable[Example], kept: Iterable[Example], rejects: Iterable[Reject]
 ) -> Yields:
-    """Counts the rows of the stages of one run. Each argument may be a stream, read once; ids are held in memory."""
+    """Counts the rows of the stages of one run. Each argument may be a stream, read once; 10 bytes a row are held."""
     yields = Yields()
-    family: dict[str, str] = {}
+    kinds = _Kinds()
     for prompt in prompts:
         yields.asked[prompt.family, prompt.language] += 1
-        family[prompt.id] = prompt.family
+        kinds.add(prompt.id, (prompt.family, prompt.language))
     for example in parsed:
         yields.parsed[example.family, example.language] += 1
-        family[example.id] = example.family
+        kinds.add(example.id, (example.family, example.language))
     for example in kept:
         yields.kept[example.family, example.language] += 1
     for reject in rejects:
-        yields.dropped[reject.stage, reject.rule, family.get(reject.id, "")] += 1
+        yields.dropped[(reject.stage, reject.rule, *kinds.find(reject.id))] += 1
     return yields

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedloom.data.shingles import jaccard, shingles
+from embedloom.data.shingles import jaccard, shingles, word_hashes
 from embedloom.data.words import words
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def near_duplicates(texts: Sequence[str], *, threshold: float) -> Iterator[tuple
     """
     if threshold > 1:
         return
-    sets = [shingles(words(text)) for text in texts]
+    sets = [shingles(word_hashes(words(text))) for text in texts]
     with NearDuplicates(threshold) as search:
         search.add(sets, band_keys(sets, threshold))
         yield from search.pairs(range(len(texts)))
@@ -81,7 +81,7 @@ def band_keys(sets: Sequence[Shingles], threshold: float) -> NDArray[np.uint32]:
 
 
 class NearDuplicates:
-    """A search over texts that are added in portions as shingles and band keys, both made elsewhere. Use it in `with`."""
+    """A search over texts added in portions, as shingles and band keys that were made elsewhere. Use it in `with`."""
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold

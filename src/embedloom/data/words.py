@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 UNSPACED = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -19,6 +20,7 @@ UNSPACED = (
     "\U00020000-\U0003ffff"
 )
 """Character ranges of the scripts written without spaces, for the inside of a regular expression's brackets."""
+_LAST_SPACED = "\u0dff"
 _LETTER = re.compile(f"[{UNSPACED}]")
 # Vowel signs and tone marks belong to the letter before them; \w leaves them out, and would cut Hindi or Thai in
 # pieces.
@@ -64,8 +66,12 @@ def normalised(text: str) -> str:
 
 def unspaced_share(text: str) -> float:
     """Share of the text's words that are single letters of a script without spaces, 0 to 1."""
-    found = words(text)
-    return sum(1 for word in found if _LETTER.match(word)) / len(found) if found else 0.0
+    return unspaced_share_of(words(text))
+
+
+def unspaced_share_of(found: Sequence[str]) -> float:
+    """Share of words, as `words` splits them, that are single letters of a script without spaces, 0 to 1."""
+    return sum(1 for word in found if word > _LAST_SPACED and _LETTER.match(word)) / len(found) if found else 0.0
 
 
 def sentences(text: str) -> list[str]:

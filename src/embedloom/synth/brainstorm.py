@@ -64,10 +64,10 @@ def brainstorm_prompts(
     for name in families:
         if not family(name).has_tasks:
             raise RecipeError(f"family {name!r} has one fixed instruction and no tasks to brainstorm")
-        if not family(name).positive and not passages:
+        if family(name).grounded and not passages:
             raise RecipeError(f"tasks of family {name!r} are made for a corpus, and there are no passages")
         for call in range(calls):
-            yield _prompt(seed, name, call, index, style, passages if not family(name).positive else ())
+            yield _prompt(seed, name, call, index, style, passages if family(name).grounded else ())
             index += 1
 
 

@@ -11,16 +11,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from embedloom.data.words import collapse, unspaced_share
+from embedloom.data.languages import language_weights
+from embedloom.data.words import collapse, sentences, unspaced_share, words
 from embedloom.errors import RecipeError
 from embedloom.records import Document, Prompt, Task, content_id
 from embedloom.synth.draw import Weighted, choose, shuffled
 from embedloom.synth.families import Family, family
-from embedloom.synth.languages import language_weights
 from embedloom.synth.template import STYLES, Template, fill, generic_demonstrations, templates
 
 PASSAGE_WORDS = 160
 """Words of a grounded passage that the prompt shows; the example keeps all of it."""
+
+SENTENCE_WORDS = (6, 40)
+"""Words of the sentence out of a passage that a grounded STS example starts from."""
+
+TEXT_REPLY, LONG_TEXT_REPLY = 160, 400
+"""Words that a few-shot reply has room for: a plain language model goes on and on."""
 
 
 def compose(
@@ -62,11 +68,10 @@ def compose(
     order = _PassageOrder(seed, passages)
     for index, (name, number) in enumerate(_interleaved(counts)):
         plan = plans[name]
-        if plan.family.positive:
+        if not plan.family.grounded:
             yield _prompt(plan, number, index)
         else:
-            passage = order[number]
-            yield _prompt(plan, number, index, passage, grounded_language, passage_words)
+            yield _prompt(plan, number, index, order[number], grounded_language, passage_words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,8 @@ def _pool(name: str, tasks: Sequence[Task]) -> Weighted[Task]:
 
 def _check(plans: Mapping[str, _Plan], passages: Sequence[Document]) -> None:
     for name, plan in plans.items():
-        if not plan.family.positive and not passages:
-            raise RecipeError(f"family {name!r} needs passages to write queries for, and there are none")
+        if plan.family.grounded and not passages:
+            raise RecipeError(f"family {name!r} needs passages to write for, and there are none")
         if plan.family.bilingual and len(plan.languages) < 2:
             raise RecipeError(f"family {name!r} needs at least 2 languages, got {len(plan.languages)}")
 
@@ -145,8 +150,10 @@ def _prompt(
         drawn["language"] = plan.languages.choose(seed, *address, "language")
     language = drawn.get("language") or drawn["source_language"]
     values = {**drawn, "task": task.instruction}
+    shown = ""
     if passage is not None:
-        values["passage"] = cut(passage.content, passage_words)
+        shown = passage.content if kind.query else _sentence(passage.content, seed, *address)
+        values["passage"] = cut(shown, passage_words)
         values["passage_name"], values["query_name"] = task.passage_name, task.query_name
     values["demonstrations"] = demonstrations(chosen, task, passage_words)
     prefix = fill(chosen.prefix, values, name=chosen.name) + "\n\n"
@@ -166,7 +173,7 @@ def _prompt(
         keys=() if chosen.reply else kind.keys,
         stop=chosen.stop,
         max_new_tokens=_token_limit(kind, used, text=bool(chosen.reply)),
-        passage=passage.content if passage is not None else "",
+        passage=shown,
         passage_id=passage.id if passage is not None else "",
     )
 
@@ -201,6 +208,13 @@ def demonstrations(chosen: Template, task: Task, passage_words: int = PASSAGE_WO
     )
 
 
+def _sentence(text: str, seed: int, *address: str | int) -> str:
+    """A sentence of the text of `SENTENCE_WORDS`, drawn; the first of them if none has that length."""
+    found = sentences(collapse(text)) or [text]
+    fitting = [one for one in found if SENTENCE_WORDS[0] <= len(words(one)) <= SENTENCE_WORDS[1]]
+    return choose(fitting, seed, *address, "sentence") if fitting else cut(found[0], SENTENCE_WORDS[1])
+
+
 def cut(text: str, limit: int) -> str:
     """The first `limit` words on one line; two letters count as a word in scripts without spaces."""
     shown = " ".join(collapse(text).split(" ")[:limit])
@@ -210,7 +224,7 @@ def cut(text: str, limit: int) -> str:
 def _token_limit(kind: Family, blanks: Mapping[str, str], *, text: bool) -> int:
     """Room for the reply: 3 tokens a word (more than English takes, less than some scripts), and JSON's frame."""
     digits = re.search(r"\d+", blanks.get("num_words", ""))
-    words = int(digits.group()) * (2 if kind.negative and not kind.label else 1) + 60 if digits else kind.reply_words
+    length = int(digits.group()) * (2 if kind.negative and not kind.label else 1) + 60 if digits else kind.reply_words
     if text and kind.positive:
-        words = min(words, 160)
-    return words * 3 + (0 if text else 64)
+        length = min(length, LONG_TEXT_REPLY if kind.name == "long-long" else TEXT_REPLY)
+    return length * 3 + (0 if text else 64)

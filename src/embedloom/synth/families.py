@@ -1,6 +1,7 @@
 """The task families as data: what the LLM returns, what is drawn afresh for every example, what becomes of a reply.
 
-Keys, blanks and value lists are the paper's (section 2); `grounded` is a query written for a real passage.
+Keys, blanks and value lists are the paper's (section 2). `grounded` is a query written for a real passage;
+`grounded-sts` is a real sentence out of a passage, with a text close to it and one further away.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Family:
 
     Attributes:
         keys: what a reply holds.
-        query: the key whose value is the query.
+        query: the key whose value is the query; empty if a sentence of the prompt's passage is the query.
         positive: the key of the positive; empty if the prompt's own passage is the positive.
         negative: the key of the hard negative; empty if there is none.
         blanks: name to the values that are drawn with equal chance.
@@ -50,12 +51,18 @@ class Family:
         return not self.instruction
 
     @property
+    def grounded(self) -> bool:
+        """Whether a real passage is one side of the example."""
+        return not self.query or not self.positive
+
+    @property
     def blank_names(self) -> frozenset[str]:
         """Every blank that a template of this family may have."""
         names = {name for name, _ in self.blanks}
         names |= {"source_language", "target_language"} if self.bilingual else {"language"}
         names |= {"task"} if self.has_tasks else set()
-        names |= {"passage", "passage_name", "query_name"} if not self.positive else set()
+        names |= {"passage"} if self.grounded else set()
+        names |= {"passage_name", "query_name"} if self.grounded and self.has_tasks else set()
         return frozenset(names)
 
 
@@ -138,6 +145,16 @@ _FAMILIES = (
             ("difficulty", DIFFICULTY),
         ),
         reply_words=24,
+    ),
+    Family(
+        "grounded-sts",
+        keys=("S2", "S3"),
+        query="",
+        positive="S2",
+        negative="S3",
+        blanks=(("high_score", HIGH_SCORE), ("low_score", ("2.5", "3", "3.5"))),
+        instruction="Retrieve semantically similar text.",
+        reply_words=120,
     ),
 )
 FAMILY: Mapping[str, Family] = {family.name: family for family in _FAMILIES}

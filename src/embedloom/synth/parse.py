@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from embedloom.data.words import collapse
 from embedloom.records import Example, Generation, Prompt, Reject
@@ -19,17 +19,21 @@ _QUOTES = {'"': '"', "“": "”", "'": "'", "«": "»", "「": "」"}
 _STAGE = "parse"
 
 
-def parse(prompts: Iterable[Prompt], generations: Iterable[Generation]) -> Iterator[Example | Reject]:
+def parse(
+    prompts: Iterable[Prompt], generations: Iterable[Generation] | Mapping[str, Generation]
+) -> Iterator[Example | Reject]:
     """Parses the reply to each prompt. Of two replies to one prompt the first counts; replies to no prompt are ignored.
+
+    Args:
+        prompts: in the order in which examples are wanted.
+        generations: replies in any order, which are held in memory, or by prompt id, as a `RecordIndex` finds them.
 
     Yields:
         An `Example`, or a `Reject` whose id is the prompt's and whose rule is one of `unanswered`, `empty`,
         `oversized`, `truncated`, `no-json`, `missing-key`, `wrong-type`, `missing-label`, `control-characters`,
         `echoed-prompt`.
     """
-    replies: dict[str, Generation] = {}
-    for generation in generations:
-        replies.setdefault(generation.prompt_id, generation)
+    replies = generations if isinstance(generations, Mapping) else first_replies(generations)
     for prompt in prompts:
         reply = replies.get(prompt.id)
         if reply is None:
@@ -39,6 +43,14 @@ def parse(prompts: Iterable[Prompt], generations: Iterable[Generation]) -> Itera
             yield parse_reply(prompt, reply)
         except ReplyError as fault:
             yield Reject(prompt.id, _STAGE, fault.rule, fault.detail.encode("utf-8", "replace").decode())
+
+
+def first_replies(generations: Iterable[Generation]) -> dict[str, Generation]:
+    """The first reply to each prompt, by prompt id."""
+    replies: dict[str, Generation] = {}
+    for generation in generations:
+        replies.setdefault(generation.prompt_id, generation)
+    return replies
 
 
 def parse_reply(prompt: Prompt, reply: Generation) -> Example:
@@ -52,8 +64,8 @@ def parse_reply(prompt: Prompt, reply: Generation) -> Example:
     for key in (kind.query, kind.positive):
         if key and not values[key]:
             raise ReplyError("empty", key)
-    query = values[kind.query]
-    if query and len(query) > 20 and query in prompt.prefix:
+    query = values[kind.query] if kind.query else prompt.passage
+    if kind.query and len(query) > 20 and query in prompt.prefix:
         raise ReplyError("echoed-prompt", query[:80])
     negative = values.get(kind.negative, "")
     return Example(

@@ -26,7 +26,7 @@ class Language:
 @cache
 def languages() -> tuple[Language, ...]:
     """The 93 languages of the paper (section 2), by code; sources stand in `languages.tsv`."""
-    text = files("embedloom.synth").joinpath("languages.tsv").read_text(encoding="utf-8")
+    text = files("embedloom.data").joinpath("languages.tsv").read_text(encoding="utf-8")
     rows = csv.DictReader((line for line in text.splitlines() if not line.startswith("#")), delimiter="\t")
     return tuple(
         Language(row["code"], row["name"], tuple(row["script"].split(",")), row["class"], float(row["weight"]))
