@@ -164,5 +164,5 @@ def _memory(device: Any, config: Any, item_bytes: int) -> tuple[int, int]:
     else:
         budget, memory = 1024, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     heads = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
-    a_token = config.num_hidden_layers * (14 * config.hidden_size + 5 * config.intermediate_size + 4 * heads) * item_bytes
-    return budget, max(budget, int(0.4 * memory / a_token))
+    kept = config.num_hidden_layers * (14 * config.hidden_size + 5 * config.intermediate_size + 4 * heads)
+    return budget, max(budget, int(0.4 * memory / (kept * item_bytes)))
