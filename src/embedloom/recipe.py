@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from embedloom.errors import RecipeError
+from embedloom.records import FAMILIES
 
 
 class Section(BaseModel):
@@ -38,11 +39,19 @@ class GivenTask(Section):
     """A task that the user states, instead of or beside brainstormed ones."""
 
     family: str = "grounded"
+    """`short-long`, `long-short`, `short-short`, `long-long`, `sts`, `bitext` or `grounded`."""
     instruction: str
     query_name: str = "Query"
     passage_name: str = "Passage"
     weight: float = Field(default=1.0, gt=0)
     demonstrations: list[Demonstration] = []
+
+    @field_validator("family")
+    @classmethod
+    def _known(cls, family: str) -> str:
+        if family not in FAMILIES:
+            raise ValueError(f"expected one of {', '.join(FAMILIES)}")
+        return family
 
 
 class Demonstration(Section):
@@ -235,7 +244,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"key {place!r} is missing"
     shown = json.dumps(first["input"], ensure_ascii=False, default=str)
-    return f"key {place!r}: {first['msg'][0].lower()}{first['msg'][1:]}, got {shown[:80]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"key {place!r}: {said[0].lower()}{said[1:]}, got {shown[:80]}"
 
 
 def _known_keys(place: Sequence[int | str]) -> list[str]:

@@ -70,7 +70,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of a damaged file the tokenizers library says just that
         raise ModelError(f"{folder}: its tokenizer can't be read ({_first_line(error)})") from None
     return tokenizer
 
