@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from embedloom.llm.schema import string_object_schema
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
-
-
-def string_object_schema(keys: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of an object with exactly these string values, none empty."""
-    return {
-        "type": "object",
-        "properties": {key: {"type": "string", "minLength": 1} for key in keys},
-        "required": list(keys),
-        "additionalProperties": False,
-    }
 
 
 class JsonConstraint:
