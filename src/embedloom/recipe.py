@@ -101,6 +101,14 @@ class Curate(Section):
     round_trip: str = "bm25"
     """What must find a passage by its query again: `bm25`, a model's name, or `none`."""
     round_trip_depth: int = Field(default=20, gt=0)
+    language: Literal["auto", "on", "off"] = "auto"
+    """Drop texts in another language than the one asked for; `auto`: if the extra `languages` is installed."""
+    personal_data: bool = False
+    """Drop texts with e-mail addresses, telephone, card and account numbers, passwords or keys of services."""
+    decontaminate: list[str | list[str]] = []
+    """Evaluation sets that no row may repeat: paths, `hub:DATASET`, or `eval` for those of this recipe."""
+    processes: int = Field(default=0, ge=0)
+    """Processes that check large sets; 0 for one a core, at most 8."""
 
 
 class Source(Section):

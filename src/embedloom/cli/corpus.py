@@ -15,6 +15,9 @@ from embedloom.records import Document, content_id
 if TYPE_CHECKING:
     from embedloom.data.known_item import Item
 
+KNOWN_ITEM = "known-item"
+"""Folder, below the run folder, of the retrieval set made from the user's own texts."""
+
 
 def read_documents(source: str | list[str]) -> list[Document]:
     """The documents of a source to index: a retrieval set's corpus, a corpus file, or a folder's passages."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedloom.cli.corpus import drawn, is_text, read_documents, source_content, text_items
+from embedloom.cli.corpus import KNOWN_ITEM, drawn, is_text, read_documents, source_content, text_items
+from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
 from embedloom.recipe import resolved
-from embedloom.records import Demonstration, Document, Example, Generation, Prompt, Reject, Task, content_id
+from embedloom.records import Demonstration, Document, Generation, Prompt, Reject, Task, content_id
 from embedloom.run import RecordLog, atomic_file, read_records, write_records
 
 if TYPE_CHECKING:
     from embedloom.llm.names import StyledLLM
-
-KNOWN_ITEM = "known-item"
-"""Folder, below the run folder, of the retrieval set made from the user's own texts."""
 
 TASK_LOG = "task_generations.jsonl"
 
@@ -33,16 +32,16 @@ class Factory:
 
     def do(self, stage: str) -> None:
         """One stage by its name; those behind `corpus` only where the recipe asks for synthetic examples."""
-        work = {
+        work: dict[str, Callable[[], None]] = {
             "corpus": self.corpus,
             "tasks": self.tasks,
             "compose": self.prompts,
             "generate": self.generate,
-            "parse": self.parse,
-            "curate": self.curate,
-        }[stage]
+            "parse": partial(parse, self.run),
+            "curate": partial(curate, self.run),
+        }
         if stage == "corpus" or any(self.recipe.generate.counts.values()):
-            work()
+            work[stage]()
 
     def corpus(self) -> None:
         """The passages that queries are written for, and the known-item set of the texts that are kept apart."""
@@ -155,43 +154,6 @@ class Factory:
         told = {"llm": self.recipe.llm.model_dump(), "seed": self.recipe.seed}
         self.run.stage("generate", settings=told, inputs=["prompts.jsonl"], files=["generations.jsonl"], work=work)
 
-    def parse(self) -> None:
-        """Replies become examples, or rejects with a rule."""
-
-        def work() -> dict[str, Any]:
-            from embedloom.synth.parse import parse
-
-            prompts = read_records(self.run.folder / "prompts.jsonl", Prompt)
-            return self._sorted(
-                parse(prompts, read_records(self.run.folder / "generations.jsonl", Generation)), "parse", "examples"
-            )
-
-        inputs = ["prompts.jsonl", "generations.jsonl"]
-        self.run.stage("parse", settings={}, inputs=inputs, files=["examples.jsonl", "rejects/parse.jsonl"], work=work)
-
-    def curate(self) -> None:
-        """Rules, duplicates, round trip."""
-        settings = self.recipe.curate
-
-        def work() -> dict[str, Any]:
-            from embedloom.curate.curate import curate
-
-            examples = list(read_records(self.run.folder / "examples.jsonl", Example))
-            retriever = self._retriever() if any(example.passage_id for example in examples) else None
-            with bar("round trip", len(examples), unit="queries") as advance:
-                kept = curate(
-                    examples,
-                    near_duplicate=settings.near_duplicate,
-                    retriever=retriever,
-                    k=settings.round_trip_depth,
-                    progress=advance,
-                )
-                return self._sorted(kept, "curate", "curated")
-
-        inputs = ["examples.jsonl", "passages.jsonl"]
-        files = ["curated.jsonl", "rejects/curate.jsonl"]
-        self.run.stage("curate", settings=settings.model_dump(), inputs=inputs, files=files, work=work)
-
     @property
     def llm(self) -> StyledLLM:
         """The recipe's language model, opened on first use."""
@@ -265,33 +227,6 @@ class Factory:
                 for group in self.llm.generate(missing, seed=self.recipe.seed):
                     log.append(group)
                     advance(len(group))
-
-    def _sorted(self, results: Iterable[Example | Reject], stage: str, name: str) -> dict[str, Any]:
-        """Writes examples and rejects to their files."""
-        examples: list[Example] = []
-        rejects: list[Reject] = []
-        for result in results:
-            if isinstance(result, Reject):
-                rejects.append(result)
-            else:
-                examples.append(result)
-        write_records(self.run.folder / f"rejects/{stage}.jsonl", rejects)
-        return {"kept": write_records(self.run.folder / f"{name}.jsonl", examples), "rejects": len(rejects)}
-
-    def _retriever(self) -> Any:
-        name = self.recipe.curate.round_trip
-        if name == "none":
-            return None
-        passages = self.passages()
-        if name == "bm25":
-            from embedloom.data.lexical import BM25
-
-            return BM25(passages)
-        from embedloom.cli.opening import open_embedder
-        from embedloom.data.dense import DenseRetriever
-
-        with bar("round trip corpus", len(passages), unit="passages") as advance:
-            return DenseRetriever(open_embedder(name, notice=notice), passages, progress=advance)
 
 
 def _task(given: Any) -> Task:

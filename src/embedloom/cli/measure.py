@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedloom.cli.corpus import source_content
-from embedloom.cli.factory import KNOWN_ITEM
+from embedloom.cli.corpus import KNOWN_ITEM, source_content
 from embedloom.cli.opening import open_embedder
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
