@@ -39,7 +39,7 @@ class GivenTask(Section):
     """A task that the user states, instead of or beside brainstormed ones."""
 
     family: str = "grounded"
-    """`short-long`, `long-short`, `short-short`, `long-long`, `sts`, `bitext` or `grounded`."""
+    """One of the task families, as in `generate.counts`."""
     instruction: str
     query_name: str = "Query"
     passage_name: str = "Passage"
