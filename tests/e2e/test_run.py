@@ -13,7 +13,7 @@ from embedloom.records import Generation, Prompt
 from embedloom.run import read_objects, read_records
 
 STAGES = (
-    "corpus", "tasks", "compose", "generate", "parse", "curate", "mix", "train", "eval", "index", "search",
+    "corpus", "tasks", "compose", "generate", "parse", "curate", "mix", "card", "train", "eval", "index", "search",
 )  # fmt: skip
 
 

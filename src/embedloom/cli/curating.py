@@ -42,8 +42,8 @@ def parse(run: Run) -> None:
 def curate(run: Run) -> None:
     """Rules, language, evaluation sets, duplicates, round trip."""
     settings = run.recipe.curate
-    against = _evaluation_sets(run)
-    language = _checks_language(settings.language)
+    against = evaluation_sets(run)
+    language = checks_language(settings.language)
 
     def work() -> dict[str, Any]:
         from embedloom.curate.checks import Checks
@@ -51,6 +51,8 @@ def curate(run: Run) -> None:
 
         path = run.folder / EXAMPLES
         count, grounded = _rows(path)
+        if settings.language == "auto" and not language:
+            notice("curate     languages are not checked; pip install 'embedloom[languages]' for that")
         with tempfile.TemporaryDirectory(prefix="embedloom-evaluation-") as scratch:
             checks = Checks(language, settings.personal_data, _indexed(against, Path(scratch)) if against else None)
             retriever = _retriever(run) if grounded else None
@@ -97,16 +99,15 @@ def _rows(path: Path) -> tuple[int, bool]:
     return count, grounded
 
 
-def _checks_language(setting: str) -> bool:
+def checks_language(setting: str) -> bool:
+    """Whether texts are held to their language: by the recipe's setting, and by what is installed."""
     from embedloom.curate.language import detector_installed
 
-    if setting == "auto" and not detector_installed():
-        notice("curate     languages are not checked; pip install 'embedloom[languages]' for that")
-        return False
-    return setting != "off"
+    return setting == "on" or (setting == "auto" and detector_installed())
 
 
-def _evaluation_sets(run: Run) -> list[Path]:
+def evaluation_sets(run: Run) -> list[Path]:
+    """Files and folders of the sets that no row may repeat."""
     paths: list[Path] = []
     for name in run.recipe.curate.decontaminate:
         if name == OWN_SETS:

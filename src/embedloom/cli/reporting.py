@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from embedloom.cli.describing import PAGE
 from embedloom.cli.measure import LEADERBOARD, SEARCHES, Found
 from embedloom.cli.pipeline import Run, source_commit, versions
 from embedloom.cli.tuning import MODEL, TRAINING
@@ -62,7 +64,7 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
             steps=tuple(TrainingStep(**{key: obj.get(key, 0) for key in fields}) for obj in log),
             stages=tuple(StageLine(name, float(entry["seconds"]), _detail(entry)) for name, entry in manifest.items()),
             tallies=tuple(_tallies(run)),
-            examples=tuple(_read(run, "train.jsonl", Example))[:SHOWN_EXAMPLES],
+            examples=tuple(islice(_read(run, "train.jsonl", Example), SHOWN_EXAMPLES)),
             searches=found,
             recipe=json.dumps(settings, ensure_ascii=False, indent=1),
             versions=versions(),
@@ -74,14 +76,17 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
 def _tallies(run: Run) -> Iterable[Tally]:
     from embedloom.evals.report import Tally
 
-    examples = list(_read(run, "train.jsonl", Example))
-    rejects = [
-        reject for file in sorted((run.folder / "rejects").glob("*.jsonl")) for reject in read_records(file, Reject)
-    ]
+    families: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    for example in _read(run, "train.jsonl", Example):
+        families[example.family or example.source or "unnamed"] += 1
+        languages[example.language or "not stated"] += 1
+    files = sorted((run.folder / "rejects").glob("*.jsonl"))
+    rules = Counter(f"{reject.stage}: {reject.rule}" for file in files for reject in read_records(file, Reject))
     for title, counts in (
-        ("Training rows by family", Counter(example.family or example.source or "unnamed" for example in examples)),
-        ("Training rows by language", Counter(example.language or "not stated" for example in examples)),
-        ("Dropped, by stage and rule", Counter(f"{reject.stage}: {reject.rule}" for reject in rejects)),
+        ("Training rows by family", families),
+        ("Training rows by language", languages),
+        ("Dropped, by stage and rule", rules),
     ):
         yield Tally(title, tuple(counts.most_common(16)))
 
@@ -106,7 +111,7 @@ def _print(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) ->
         for hit, text in zip(search.hits, search.texts, strict=True):
             shown = " ".join(text.split())
             console.print(f"  {hit.score:.3f}  {_plain(hit.document_id)}  {_plain(shown[:90])}", highlight=False)
-    click.echo(f"\nreport: {run.folder / REPORT}\nmodel:  {run.folder / MODEL}")
+    click.echo(f"\nreport: {run.folder / REPORT}\ndata:   {run.folder / PAGE}\nmodel:  {run.folder / MODEL}")
 
 
 def _plain(text: str) -> str:

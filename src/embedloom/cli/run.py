@@ -23,6 +23,7 @@ STAGES = (
     "parse",
     "curate",
     "mix",
+    "card",
     "train",
     "eval",
     "index",
@@ -88,6 +89,7 @@ def command(
 
 
 def _do(run: Run, until: str) -> None:
+    from embedloom.cli.describing import card
     from embedloom.cli.factory import Factory
     from embedloom.cli.measure import build_index, measure, search
     from embedloom.cli.reporting import report
@@ -99,7 +101,8 @@ def _do(run: Run, until: str) -> None:
         if stage in wanted:
             factory.do(stage)
     factory.close()
-    later = {"mix": mix, "train": tune, "eval": measure, "index": build_index, "search": search, "report": report}
+    later = {"mix": mix, "card": card, "train": tune, "eval": measure}
+    later |= {"index": build_index, "search": search, "report": report}
     for stage, work in later.items():
         if stage in wanted:
             work(run)
