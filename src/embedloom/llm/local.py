@@ -91,8 +91,10 @@ class LocalLLM:
             head, tail = whole[:seam], whole[seam:]
         else:
             head, tail = prompt.prefix, prompt.body
-        head_ids = self.tokenizer(head, add_special_tokens=False, verbose=False)["input_ids"]
-        tail_ids = self.tokenizer(tail, add_special_tokens=False, verbose=False)["input_ids"]
+        # A passage that spells a special token can't end or open anything; a chat template's own tokens must.
+        how = {"add_special_tokens": False, "split_special_tokens": self.style == "base", "verbose": False}
+        head_ids = self.tokenizer(head, **how)["input_ids"]
+        tail_ids = self.tokenizer(tail, **how)["input_ids"]
         bos = self.tokenizer.bos_token_id
         if self.style == "base" and bos is not None and bos != self.tokenizer.eos_token_id:
             head_ids = [bos, *head_ids]
