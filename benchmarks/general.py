@@ -7,4 +7,4 @@ SETS = ["sts/stsbenchmark", "retrieval/xquad-en", "bitext/tatoeba/deu-eng.jsonl"
 
 def measure() -> dict[str, object]:
     """Figures of one run of recipes/general.toml."""
-    return timed_run("general.toml", {"general": [f"../shared/data/{name}" for name in SETS]})
+    return timed_run("general.toml", [f"../shared/data/{name}" for name in SETS])

@@ -5,4 +5,4 @@ from recipe_run import timed_run
 
 def measure() -> dict[str, object]:
     """Figures of one run of recipes/scifact.toml."""
-    return timed_run("scifact.toml", {"other": ["../shared/data/retrieval/xquad-en"]})
+    return timed_run("scifact.toml", ["../shared/data/retrieval/xquad-en"])
