@@ -3,12 +3,12 @@ from itertools import islice
 
 import pytest
 
+from embedloom.data.languages import language_weights, languages
 from embedloom.errors import RecipeError
 from embedloom.records import Demonstration, Document, Task
 from embedloom.synth.compose import compose, cut
 from embedloom.synth.draw import Weighted, apportion, choose, shuffled, uniform
 from embedloom.synth.families import FAMILY, PAPER_SHARES
-from embedloom.data.languages import language_weights, languages
 
 TASKS = [Task(name, f"Given a text, retrieve its {name} partner.") for name in FAMILY] + [
     Task("short-long", "Given a question, retrieve the answer.", weight=3.0)

@@ -1,7 +1,7 @@
 """What a set of training rows is like: lengths, repetition, distinct instructions, and a few of the rows themselves.
 
-Rows are read once and not held. Shares of distinct runs of words are taken over the first `MEASURED_WORDS` words of each
-group, since they fall with the number of words: of groups of unequal size only equal parts can be compared.
+Rows are read once and not held. Shares of distinct runs of words are taken over the first `MEASURED_WORDS` words of
+each group, since they fall with the number of words: of groups of unequal size only equal parts can be compared.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ LEAST_DIGITS = 10
 
 _PATTERNS = {
     "e-mail address": ("@", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[a-zA-Z]{2,24}\b")),
-    "telephone number": ("+", re.compile(r"(?<![\w+])\+\d{1,3}(?:[ ./()-]{0,2}\d{2,4}){2,5}(?!\w)")),
+    "telephone number": ("+", re.compile(r"(?<![\w+])\+(?=(?:[ ./()-]{0,3}\d){9})\d[\d ./()-]{7,24}(?!\w)")),
     "private key": ("-----BEGIN ", re.compile(r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----")),
     "web token": ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
 }
