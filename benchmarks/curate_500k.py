@@ -88,6 +88,7 @@ def curate_rows(folder: Path, told: Any) -> None:
     told.put(
         {
             "curate_seconds": round(seconds, 1),
+            "cpu_seconds": round(sum(os.times()[:4])),
             "rows_per_second": round(ROWS / seconds),
             "processes": processes,
             "kept": kept,
@@ -157,7 +158,10 @@ def _row(family: str, language: str, text: Any, drawn: random.Random) -> dict[st
     row = {"instruction": f"Given a text, retrieve one that matches it ({family}).", "family": family}
     row |= {"language": language, "source": "synthetic"}
     if family == "bitext":
-        other = drawn.choice([one for one in LANGUAGES if one != language and one not in ("Chinese", "Japanese")])
+        # Random words of Hindi are short: their letters without vowel signs make no sentence of a usual length.
+        language = "English" if language == "Hindi" else language
+        row["language"] = language
+        other = drawn.choice([one for one in LANGUAGES if one not in (language, "Chinese", "Japanese", "Hindi")])
         source = text(language, 24) if language not in ("Chinese", "Japanese") else text(language, 50)
         return (
             row
@@ -195,7 +199,10 @@ def _plant(
         pieces = row["positives"][0].split(" ")
         for _ in range(max(1, len(pieces) // (25 if kind == "near-duplicate" else 5))):
             pieces[drawn.randrange(len(pieces))] = f"novum{drawn.randrange(10**6)}"
-        return row | {"positives": [" ".join(pieces)], "instruction": f"{row['instruction']} Another one."}
+        return row | {
+            "positives": [" ".join(pieces)],
+            "instruction": f"{row['instruction']} Copy {drawn.randrange(10**9)}.",
+        }
     base = _row("short-long", "English", text, drawn)
     if kind == "length":
         return base | {"positives": ["too short"]}

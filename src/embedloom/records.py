@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     """Unit vectors, shape (texts, dimension)."""
 
 FAMILIES = ("short-long", "long-short", "short-short", "long-long", "sts", "bitext", "grounded", "grounded-sts")
-"""The paper's six (section 2); `grounded` with a real passage as positive; `grounded-sts` with a real sentence as query."""
+"""The paper's six (section 2); `grounded` with a real passage as positive, `grounded-sts` a real sentence as query."""
 
 
 def content_id(*parts: object) -> str:
