@@ -108,7 +108,7 @@ def test_each_fault_alone_costs_attempts_and_nothing_else(fault: str) -> None:
 
 def test_a_server_that_hangs_is_left_after_the_time_out() -> None:
     with FakeOpenAI(lambda number, body: "hang" if number in (3, 7) else "") as server:
-        llm = model(server, timeout=0.5)
+        llm = model(server, timeout=3.0)
         replies, _ = ask(llm, prompts(30))
         check_whole(replies, 30)
         check_counts(replies, llm, server)
@@ -116,9 +116,9 @@ def test_a_server_that_hangs_is_left_after_the_time_out() -> None:
 
 
 def test_all_faults_together_at_two_servers_of_which_one_restarts() -> None:
-    shares = {"429": 0.05, "500": 0.05, "reset": 0.03, "truncated": 0.03, "malformed": 0.03, "hang": 0.01, "slow": 0.1}
+    shares = {"429": 0.05, "500": 0.05, "reset": 0.03, "truncated": 0.03, "malformed": 0.03, "slow": 0.1}
     with FakeOpenAI(seeded(shares, 1)) as first, FakeOpenAI(seeded(shares, 2)) as second:
-        llm = model(first, second, timeout=0.5)
+        llm = model(first, second, timeout=30.0)
         replies: list[Generation] = []
         restarter: threading.Thread | None = None
         for group in llm.generate(prompts(400), seed=1):
@@ -129,20 +129,33 @@ def test_all_faults_together_at_two_servers_of_which_one_restarts() -> None:
         assert restarter is not None
         restarter.join()
         check_whole(replies, 400)
-        assert llm.fleet.endpoints[0].faults["unreachable"] > 0
+        kept, lost = llm.fleet.endpoints[1], llm.fleet.endpoints[0]
+        assert lost.faults["unreachable"] > 0
+        assert (kept.answered, kept.input_tokens, kept.output_tokens) == (
+            second.delivered,
+            second.input_tokens,
+            second.output_tokens,
+        )
         # What was on its way when the server was killed may have been counted there and never have arrived.
-        assert second.input_tokens == llm.fleet.endpoints[1].input_tokens
-        assert 0 <= first.delivered - llm.fleet.endpoints[0].answered <= 16
+        assert 0 <= first.delivered - lost.answered <= 16
 
 
 def test_a_storm_of_errors_sets_the_server_aside_and_loses_no_prompt() -> None:
-    with FakeOpenAI(lambda number, body: "500" if 20 <= number < 60 else "") as server:
+    storm: list[float] = []
+
+    def fault(number: int, body: dict[str, Any]) -> str:
+        if number == 20:
+            storm.append(time.monotonic())
+        return "500" if storm and time.monotonic() - storm[0] < 0.5 else ""
+
+    with FakeOpenAI(fault) as server:
         llm = model(server, retries=2)
         replies, rejects = ask(llm, prompts(80))
         assert rejects == []
         check_whole(replies, 80)
-        assert llm.fleet.endpoints[0].faults == {"server-error": 40}
-        assert server.requests == 120
+        check_counts(replies, llm, server)
+        assert set(llm.fleet.endpoints[0].faults) == {"server-error"}
+        assert server.faults["500"] < 30, "a server that fails in a row is probed, not stormed"
 
 
 def test_a_dead_server_leaves_the_work_to_the_others() -> None:
@@ -265,12 +278,15 @@ def test_replies_without_counts_are_estimated_and_told() -> None:
 def test_the_budget_stops_cleanly_below_its_limit(budget: Budget) -> None:
     with FakeOpenAI(lambda number, body: "slow") as server:
         llm = model(server, budget=budget)
-        replies: list[Generation] = []
+        replies: list[Generation | Reject] = []
         with pytest.raises(BudgetError, match="the budget is spent"):
-            for group in llm.generate(prompts(500), seed=1):
-                replies += [row for row in group if isinstance(row, Generation)]
+            replies.extend(row for group in llm.generate(prompts(500), seed=1) for row in group)
         spent = server.input_tokens + server.output_tokens
-        assert spent == budget.input + budget.output == sum(r.input_tokens + r.output_tokens for r in replies)
+        assert (
+            spent
+            == budget.input + budget.output
+            == sum(r.input_tokens + r.output_tokens for r in replies if isinstance(r, Generation))
+        )
         assert 600 - 70 < spent <= 600
         again = model(server, budget=Budget(tokens=600, spent_input=budget.input, spent_output=budget.output))
         with pytest.raises(BudgetError):

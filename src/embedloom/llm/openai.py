@@ -220,8 +220,9 @@ class _Requests:
     ) -> int | None:
         """The level of `FORMATS` to ask at, without what the server does not know; None if it refuses the prompt."""
         named = unknown_parameter(refusal, body)
-        if named in endpoint.without - without:
-            return level  # Another request has learnt it meanwhile.
+        learnt = FORMATS.index(endpoint.reply_format)
+        if named in endpoint.without - without or ("response_format" in body and learnt > level):
+            return max(level, learnt)  # Another request has found it out meanwhile.
         if named and named != "response_format" and named not in self.llm.settings.extra:
             endpoint.without.add(named)
             return level

@@ -76,8 +76,8 @@ def _omitted(*names: str) -> dict[str, Any]:
 
 def _post(client: Any, url: str) -> Post:
     kind = _of_httpx("Response")
-    # Parsed once: a path would be joined to the base address and parsed again for every request.
-    place = _of_httpx("URL")(url.rstrip("/") + PATH)
+    # A path alone would be parsed, joined to the base address and parsed again for every request.
+    place = url.rstrip("/") + PATH
     options = {"headers": {"Content-Type": "application/json", **_omitted("Retry-Count", "Read-Timeout")}}
 
     async def post(body: bytes) -> bytes:
