@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from embedloom.errors import RecipeError
 from embedloom.records import FAMILIES
@@ -65,12 +65,41 @@ class Llm(Section):
     """The language model that writes the data."""
 
     model: str = "local:registry:gemma3-270m"
-    """`local:MODEL` (in this process), `scripted:FILE`."""
+    """`local:MODEL` (in this process), `openai:MODEL` (servers), `batch:MODEL` (files), `scripted:FILE`."""
     temperature: float = Field(default=0.7, ge=0)
     top_p: float = Field(default=0.95, gt=0, le=1)
     top_k: int = Field(default=64, ge=0)
     batch_size: int = Field(default=32, gt=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    base_url: str | list[str] = ""
+    """Addresses of OpenAI-compatible servers, such as `http://localhost:8000/v1`; OpenAI's own if empty."""
+    api_key_env: str = ""
+    """Environment variable that holds the servers' key."""
+    concurrency: int = Field(default=64, gt=0, le=4096)
+    """Requests in flight at each server."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one request."""
+    retries: int = Field(default=8, ge=0)
+    """Further attempts at a prompt that a server fails on while it answers others."""
+    json_schema: Literal["auto", "on", "off"] = "auto"
+    """Whether replies are held to a JSON schema; `auto` falls back where a server knows none."""
+    extra: dict[str, Any] = {}
+    """Further keys of the request body, as in `{ top_k = 64 }`."""
+    price_input: float = Field(default=0.0, ge=0)
+    """Money for a million input tokens."""
+    price_output: float = Field(default=0.0, ge=0)
+    budget_tokens: int = Field(default=0, ge=0)
+    """Tokens, in and out together, that the run may spend; 0 for no limit."""
+    budget_money: float = Field(default=0.0, ge=0)
+    """Money that the run may spend at these prices; 0 for no limit."""
+    incomplete: Literal["stop", "go-on"] = "stop"
+    """What to do when the budget is spent or batch results are missing: stop, or go on with what there is."""
+
+    @model_validator(mode="after")
+    def _priced(self) -> Llm:
+        if self.budget_money and not (self.price_input or self.price_output):
+            raise ValueError("budget_money needs price_input and price_output (money for a million tokens)")
+        return self
 
 
 class Brainstorm(Section):
@@ -166,7 +195,9 @@ class Search(Section):
     """Searches shown at the end."""
 
     queries: list[str] = []
+    """Three of the known-item queries if there are none."""
     instruction: str = ""
+    """What the queries are for; known-item search is measured with it too. The table's own if empty."""
     hits: int = Field(default=3, gt=0)
 
 

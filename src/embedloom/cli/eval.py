@@ -47,7 +47,8 @@ def command(
         if cache is not None:
             embedder = CachedEmbedder(embedder, cache)
     scores = []
-    for result in evaluate_model(model, embedder, sets, instruction):
+    instructions = {} if instruction is None else {found.task: instruction for found in sets}
+    for result in evaluate_model(model, embedder, sets, instructions):
         found = result.scores(model=model, fingerprint="" if embedder is None else embedder.fingerprint)
         for score in found:
             low, high = score.interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ def measure(run: Run) -> None:
     sets = _sets(run)
     if not sets:
         return
+    own = {KNOWN_ITEM: _search_instruction(run)} if _has_known_item(run) else {}
 
     def work() -> dict[str, Any]:
         from embedloom.evals.leaderboard import leaderboard
@@ -53,22 +54,26 @@ def measure(run: Run) -> None:
         scores: list[Score] = []
         for name in [*settings.baselines, TUNED]:
             embedder = _model(run, name)
-            results[name] = list(evaluate_model(name, embedder, sets))
+            results[name] = list(evaluate_model(name, embedder, sets, own))
             identity = "" if embedder is None else embedder.fingerprint
             scores += [score for r in results[name] for score in r.scores(model=name, fingerprint=identity)]
         write_records(run.folder / LEADERBOARD, leaderboard(results))
         return {"scores": write_records(run.folder / "scores.jsonl", scores)}
 
     told = {**settings.model_dump(), "base": run.recipe.train.base, "sets": [(s.task, str(s.split)) for s in sets]}
+    told["own"] = own
     told["contents"] = [source_content(name) for name in settings.sets]
     inputs = [MODEL, *([f"{KNOWN_ITEM}/queries.jsonl", f"{KNOWN_ITEM}/corpus.jsonl"] if _has_known_item(run) else [])]
     run.stage("eval", settings=told, inputs=inputs, files=["scores.jsonl", LEADERBOARD], work=work)
 
 
 def evaluate_model(
-    name: str, embedder: Embedder | None, sets: Sequence[EvalSet], instruction: str | None = None
+    name: str, embedder: Embedder | None, sets: Sequence[EvalSet], instructions: Mapping[str, str] | None = None
 ) -> Iterator[SetResult]:
-    """One model, or BM25 where there is no embedder, on sets, with a bar. `instruction` replaces each set's own."""
+    """One model, or BM25 where there is no embedder, on sets, with a bar.
+
+    `instructions` replaces the table's instruction for the sets that it names; BM25 has none.
+    """
     from embedloom.evals.suite import evaluate, evaluate_search
 
     if embedder is None:
@@ -79,7 +84,8 @@ def evaluate_model(
             yield from evaluate_search(BM25, sets, progress=advance)
         return
     with bar(f"eval {name}", sum(found.text_count for found in sets), unit="texts") as advance:
-        yield from evaluate(embedder, sets, instruction=instruction, progress=advance)
+        for found in sets:
+            yield from evaluate(embedder, [found], instruction=(instructions or {}).get(found.task), progress=advance)
 
 
 def build_index(run: Run) -> None:

@@ -104,13 +104,13 @@ def _print(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) ->
         for number, head in enumerate(heads):
             table.add_column(head, justify="left" if number < 2 else "right")
         for line in lines:
-            table.add_row(*line)
+            table.add_row(*(cell.replace(" [", "\n[") for cell in line))
         console.print(table)
     for search in searches:
         console.print(f"\n[bold]{_plain(search.query)}[/bold]")
         for hit, text in zip(search.hits, search.texts, strict=True):
-            shown = " ".join(text.split())
-            console.print(f"  {hit.score:.3f}  {_plain(hit.document_id)}  {_plain(shown[:90])}", highlight=False)
+            shown = f"  {hit.score:.3f}  {hit.document_id}  {' '.join(text.split())}"
+            console.print(_plain(shown), highlight=False, no_wrap=True, overflow="ellipsis", crop=True)
     click.echo(f"\nreport: {run.folder / REPORT}\ndata:   {run.folder / PAGE}\nmodel:  {run.folder / MODEL}")
 
 
