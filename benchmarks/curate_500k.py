@@ -42,6 +42,7 @@ def measure() -> dict[str, Any]:
     """Writes the rows, curates them in a process of its own, and counts what was found of what was planted."""
     folder = Path(tempfile.mkdtemp(prefix="curate-500k-"))
     try:
+        load = os.getloadavg()[0]
         started = time.time()
         truth = write_rows(folder)
         wrote = time.time() - started
@@ -53,6 +54,7 @@ def measure() -> dict[str, Any]:
         size = (folder / "examples.jsonl").stat().st_size
         return {
             "rows": ROWS,
+            "load_average_before": round(load, 1),
             "file_mb": round(size / 1e6),
             "seconds_to_write_rows": round(wrote, 1),
             **figures,

@@ -14,7 +14,7 @@ from embedloom.synth.parse import parse
 TASKS = [Task(name, "Given a text, retrieve another.") for name in FAMILY]
 PASSAGES = [Document("p", "The door opens at nine.")]
 CHAT = list(compose(seed=1, counts=dict.fromkeys(FAMILY, 1), style="chat", tasks=TASKS, passages=PASSAGES))
-BASE = list(compose(seed=1, counts={"grounded": 1, "short-long": 1}, style="base", tasks=TASKS, passages=PASSAGES))
+BASE = list(compose(seed=1, counts=dict.fromkeys(FAMILY, 1), style="base", tasks=TASKS, passages=PASSAGES))
 ASKED = list(brainstorm_prompts(seed=1, families=["short-long"], calls=2, style="chat")) + list(
     brainstorm_prompts(seed=1, families=["short-long"], calls=1, style="base")
 )
@@ -22,7 +22,9 @@ ASKED = list(brainstorm_prompts(seed=1, families=["short-long"], calls=2, style=
 anything = st.text(st.characters(codec=None), max_size=200)
 values = st.recursive(st.none() | st.booleans() | st.floats() | anything, lambda inner: st.lists(inner, max_size=3))
 objects = st.dictionaries(st.sampled_from(sorted({key for kind in FAMILY.values() for key in kind.keys})), values)
-pieces = st.sampled_from(['{"', '"}', '": "', "```json", "\\u", "\\ud800", "\n", "Document:", "1. ", "[", "]", "\x00"])
+pieces = st.sampled_from(
+    ['{"', '"}', '": "', "```json", "\\u", "\\ud800", "\n", "Document:", "\nThe same:", "1. ", "[", "]", "\x00"]
+)
 replies = st.one_of(
     anything,
     objects.map(json.dumps),

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from embedloom.data.training_rows import read_source
+from embedloom.data.words import collapse
 from embedloom.records import Document, Example, Generation, Reject, Task
 from embedloom.synth.compose import compose
 from embedloom.synth.families import FAMILY
@@ -55,6 +57,68 @@ def test_reply_becomes_an_example_of_its_family(family: str) -> None:
 
 
 OBJECT = json.dumps(GOOD)
+
+
+WRITTEN = [row for row in read_source("sample:llm-written") if row.family in FAMILY]
+
+
+@pytest.mark.parametrize("family", sorted({row.family for row in WRITTEN}))
+def test_what_a_strong_llm_writes_comes_back_as_it_was_written(family: str) -> None:
+    """Rows of all 93 languages, in the forms in which such a model sends them."""
+    kind = FAMILY[family]
+    for number, row in enumerate(row for row in WRITTEN if row.family == family):
+        texts = (row.query, row.positives[0], *row.negatives[:1])
+        reply = dict(zip((kind.query, kind.positive, kind.negative), texts, strict=False))
+        forms = (
+            json.dumps(reply, ensure_ascii=False),
+            json.dumps(reply, ensure_ascii=True),
+            "```json\n" + json.dumps(reply, ensure_ascii=False, indent=2) + "\n```",
+            f"Here is one in {row.language}:\n\n{json.dumps(reply, ensure_ascii=False, indent=4)}\n\nAnything else?",
+            f"<think>\nPerhaps {{}} or {OBJECT}?\n</think>\n\n" + json.dumps(reply, ensure_ascii=False),
+        )
+        found = result(family, forms[number % len(forms)])
+        assert isinstance(found, Example), (found, row.id)
+        assert (found.query, *found.positives, *found.negatives) == tuple(map(collapse, texts))
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "expected"),
+    [
+        ("sts", " The cat is sleeping.\n\nThe same\n\nKind: sentence", "missing-label"),
+        ("sts", " The cat sleeps.\nThe same: A cat is asleep.\nKind: sentence\nText: next", "missing-label"),
+        ("sts", " The ferry was cancelled because the wind had risen overnight.\nThe same: a\nSomething else: b\n\n",
+         "echoed-prompt"),
+        ("bitext", " Good day\nTranslation: Guten Tag\nFaulty translation:\n\n", ""),
+        ("long-long", " " + "a long text " * 40, "missing-label"),
+        ("long-short", " A text\nLabel:\nWrong label: x\n\n", "empty"),
+        ("short-long", " what\nDocument: it\x00is\n\n", "control-characters"),
+        ("grounded-sts", " Doors open at nine.\nSomething else: The door is red.\n\nSentence: more", ""),
+        ("grounded-sts", " Doors open at nine", "missing-label"),
+        ("grounded", "\n\n\n", "empty"),
+    ],
+)  # fmt: skip
+def test_what_a_weak_language_model_goes_on_with(family: str, text: str, expected: str) -> None:
+    found = result(family, text, style="base")
+    assert (found.rule if isinstance(found, Reject) else "") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{'user_query': 'single', 'positive_document': 'quotes', 'hard_negative_document': 'here'}", "no-json"),
+        ("**User query:** what\n**Positive document:** it", "no-json"),
+        ('{"user_query": "q", "positive_document": "d", "hard_negative_document": {"text": "n"}}', "wrong-type"),
+        ('{"User_Query": "q", "Positive_Document": "d"}', "missing-key"),
+        ('{"user_query": "q", "positive_document": "' + "word " * 300, "truncated"),
+        ("<think>\n" + OBJECT + "\nno, that is poor", ""),
+        ("<think>\n" + OBJECT + "\nno, that is poor</think>", "empty"),
+        ("I cannot create content of that kind.", "no-json"),
+        ("user_query: q, positive_document: d, hard_negative_document: n", "no-json"),
+    ],
+)
+def test_what_a_weak_chat_model_replies(text: str, expected: str) -> None:
+    found = result("short-long", text)
+    assert (found.rule if isinstance(found, Reject) else "") == expected
 
 
 @pytest.mark.parametrize(

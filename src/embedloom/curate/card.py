@@ -82,7 +82,7 @@ def _render(name: str, card: Card, *, autoescape: bool) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(shortened=_shortened, cell=_cell, percent=_percent)
+    environment.filters.update(shortened=_shortened, cell=_cell, percent=_percent, table=_table)
     return environment.get_template(name).render(**_view(card))
 
 
@@ -92,7 +92,7 @@ def _view(card: Card) -> dict[str, Any]:
     dropped = card.yields.dropped if card.yields else {}
     alike = sum(count for key, count in dropped.items() if key[1] == "near-duplicate")
     same = sum(count for key, count in dropped.items() if key[1] == "exact-duplicate")
-    looked = near + alike + same
+    looked = near + alike + same + sum(count for key, count in dropped.items() if key[0] == "round-trip")
     return {
         "card": card,
         "found": found,
@@ -182,7 +182,7 @@ def _languages(card: Card) -> dict[str, Any]:
     return {
         "shown": lines[:SHOWN_LANGUAGES],
         "others": lines[SHOWN_LANGUAGES:],
-        "count": sum(1 for n in names if counts.get(n)),
+        "count": len({name for name in names if counts.get(name)} | card.description.targets),
     }
 
 
@@ -213,7 +213,7 @@ def _histogram(classes: Mapping[int, int]) -> list[Column]:
             (at - first) * width + width * 0.08,
             width * 0.84,
             100 * classes.get(at, 0) / most,
-            str(STEPS[at]) if at == 0 or at == len(STEPS) - 1 else f"{STEPS[at]}",
+            str(STEPS[at]),
             classes.get(at, 0),
         )
         for at in range(first, last + 1)
@@ -233,6 +233,13 @@ def _sample(row: Example) -> Sample:
     texts = [("Instruction", row.instruction), ("Query", row.query)]
     texts += [("Positive", text) for text in row.positives[:2]] + [("Negative", text) for text in row.negatives[:2]]
     return Sample(tuple(filter(None, (row.family, language, row.source))), tuple(texts))
+
+
+def _table(columns: Sequence[Column], name: str) -> str:
+    """A histogram as a table of Markdown."""
+    rows = (["words from", *(one.label for one in columns)], ["---", *("---:" for _ in columns)])
+    counts = [name, *(f"{one.count:,}" for one in columns)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (*rows, counts))
 
 
 def _shortened(text: str, characters: int = SHOWN_CHARACTERS) -> str:

@@ -61,6 +61,7 @@ class Description:
         families: by name, the largest first.
         all: every row.
         languages: rows by language; of bitext by its source.
+        targets: the languages that rows are translated into.
         instructions: how many distinct ones, and the most frequent with their counts.
         sources: rows by who wrote them.
         samples: some rows of each family, drawn by their ids.
@@ -69,6 +70,7 @@ class Description:
     families: dict[str, Group] = field(default_factory=dict)
     all: Group = field(default_factory=Group)
     languages: Counter[str] = field(default_factory=Counter)
+    targets: set[str] = field(default_factory=set)
     sources: Counter[str] = field(default_factory=Counter)
     instructions: int = 0
     common_instructions: tuple[tuple[str, int], ...] = ()
@@ -85,6 +87,7 @@ def describe(rows: Iterable[Example]) -> Description:
         for group in (found.families.setdefault(family, Group()), found.all):
             _add(group, row)
         found.languages[row.language or "not stated"] += 1
+        found.targets |= {row.target_language} - {""}
         found.sources[row.source or "not stated"] += 1
         instructions[row.instruction] += 1
         kept = drawn.setdefault(family, [])

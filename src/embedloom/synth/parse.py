@@ -15,6 +15,8 @@ from embedloom.synth.template import ReplyField, template
 REPLY_CHARACTERS = 65_536
 """A longer reply is dropped unread; the longest example that is asked for has about 8,000 characters."""
 
+THOUGHT_END = "</think>"
+
 _QUOTES = {'"': '"', "“": "”", "'": "'", "«": "»", "「": "」"}
 _STAGE = "parse"
 
@@ -93,6 +95,8 @@ def reply_values(prompt: Prompt, reply: Generation) -> dict[str, str]:
     text = reply.text
     if len(text) > REPLY_CHARACTERS:
         raise ReplyError("oversized", f"{len(text)} characters")
+    # What a reasoning model thinks aloud may hold drafts of the object, which must not be taken for the reply.
+    text = text.rpartition(THOUGHT_END)[2]
     if not text.strip():
         raise ReplyError("empty", "reply")
     if prompt.keys:
