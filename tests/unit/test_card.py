@@ -171,3 +171,9 @@ def test_the_datasets_library_reads_the_folder(tmp_path: Path) -> None:
     found = datasets.load_dataset(str(tmp_path / "set"), split="train", cache_dir=str(tmp_path / "cache"))
     assert found.num_rows == 1820
     assert found[0]["query"] == next(iter(read_source("sample:llm-written"))).query
+
+
+def test_the_card_in_the_documents_is_that_of_the_sample() -> None:
+    page = Path(__file__).parents[2] / "docs" / "data-card.md"
+    made = card_markdown(Card("sample:llm-written", describe(read_source("sample:llm-written"))))
+    assert page.read_text(encoding="utf-8") == made, "run: embedloom card sample:llm-written, and move data.md there"

@@ -144,7 +144,7 @@ def _tell(made: Card) -> None:
     for name, row in made.yields.table("family").items():
         planned = row["asked"]
         notice(f"  {name:<13} {row['kept']:>7,} of {planned:,} kept ({100 * row['kept'] / max(planned, 1):.0f} %)")
-    if made.small_generator and any(not name.startswith("grounded") for name in made.plan or {}):
+    if made.small_generator:
         notice("  a small model writes poor examples from nothing: see the data card for what to use instead")
 
 

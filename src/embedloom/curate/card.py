@@ -51,8 +51,9 @@ class Card:
 
     @property
     def small_generator(self) -> bool:
-        """Whether the generator is known to be too small to write good examples from nothing."""
-        return 0 < self.parameters < SMALL_MODEL
+        """Whether examples were asked for out of nothing, of a generator that is known to be too small for that."""
+        ungrounded = any(not name.startswith("grounded") for name in self.plan or {})
+        return ungrounded and 0 < self.parameters < SMALL_MODEL
 
 
 def parameters_of(name: str) -> float:
