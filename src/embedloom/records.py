@@ -186,8 +186,11 @@ class LLM(Protocol):
     def name(self) -> str:
         """The model's name, recorded with each generation."""
 
-    def generate(self, prompts: Iterable[Prompt], *, seed: int) -> Iterator[Sequence[Generation]]:
-        """Yields finished generations in groups that the caller writes to disk before it asks for more."""
+    def generate(self, prompts: Iterable[Prompt], *, seed: int) -> Iterator[Sequence[Generation | Reject]]:
+        """Yields finished generations in groups that the caller writes to disk before it asks for more.
+
+        A prompt that can't be answered is a `Reject`, and may be asked again another time.
+        """
 
 
 @runtime_checkable

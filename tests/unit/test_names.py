@@ -127,7 +127,7 @@ def test_a_hub_model_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.Mo
         model_folder("hub:a/b")
 
 
-@pytest.mark.parametrize("name", ["", "gpt", "scripted:", "local:", "openai:gpt"])
+@pytest.mark.parametrize("name", ["", "gpt", "scripted:", "local:", "openai:"])
 def test_language_models_that_are_unknown(name: str) -> None:
     with pytest.raises(ModelError, match="no language model .*; expected local:"):
         open_llm(name, **SAMPLING)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedloom.cli.asking import answers, ask, open_model, style, voice
 from embedloom.cli.corpus import KNOWN_ITEM, drawn, is_text, read_documents, source_content, text_items
 from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
-from embedloom.cli.progress import bar, notice
 from embedloom.recipe import resolved
-from embedloom.records import Demonstration, Document, Generation, Prompt, Reject, Task, content_id
-from embedloom.run import RecordLog, atomic_file, read_records, write_records
+from embedloom.records import Demonstration, Document, Generation, Prompt, Reject, Task
+from embedloom.run import read_records, write_records
 
 if TYPE_CHECKING:
     from embedloom.llm.names import StyledLLM
@@ -80,7 +79,7 @@ class Factory:
     def tasks(self) -> None:
         """The recipe's tasks, and those that the language model thinks of."""
         told = {"given": resolved(self.recipe)["tasks"], "brainstorm": self.recipe.brainstorm.model_dump()}
-        told |= {"llm": self.recipe.llm.model_dump(), "seed": self.recipe.seed}
+        told |= {"llm": voice(self.recipe), "seed": self.recipe.seed}
 
         def work() -> dict[str, Any]:
             from embedloom.synth.brainstorm import parse_tasks
@@ -88,9 +87,9 @@ class Factory:
             tasks = [_task(given) for given in self.recipe.tasks]
             rejects: list[Reject] = []
             if self.recipe.brainstorm.families:
-                prompts = self._brainstorm_prompts()
+                prompts = self.all_task_prompts()
                 log = self.run.folder / TASK_LOG
-                self._ask("brainstorm", prompts, log)
+                rejects += ask(self.run, lambda: self.llm, "brainstorm", prompts, log)
                 for result in parse_tasks(prompts, read_records(log, Generation)):
                     if isinstance(result, Reject):
                         rejects.append(result)
@@ -107,8 +106,8 @@ class Factory:
         """The prompts of step 1 that have no answer on disk yet."""
         if not self.recipe.brainstorm.families:
             return []
-        answered = set(self._answers(self.run.folder / TASK_LOG))
-        return [prompt for prompt in self._brainstorm_prompts() if prompt.id not in answered]
+        answered = {reply.prompt_id for reply in answers(self.run, self.run.folder / TASK_LOG)}
+        return [prompt for prompt in self.all_task_prompts() if prompt.id not in answered]
 
     def prompts(self) -> None:
         """Every prompt, its blanks drawn; nothing is sent."""
@@ -121,16 +120,16 @@ class Factory:
         inputs = ["tasks.jsonl", "passages.jsonl"]
         self.run.stage("compose", settings=told, inputs=inputs, files=["prompts.jsonl"], work=work)
 
-    def composed(self) -> Iterable[Prompt]:
-        """The prompts of the recipe in their order."""
+    def composed(self, tasks: Sequence[Task] | None = None) -> Iterable[Prompt]:
+        """The prompts of the recipe in their order, for the run's tasks or for those given."""
         from embedloom.synth.compose import compose
 
         settings = self.recipe.generate
         return compose(
             seed=self.recipe.seed,
             counts=settings.counts,
-            style=self.llm.style,
-            tasks=list(read_records(self.run.folder / "tasks.jsonl", Task)),
+            style=self.style,
+            tasks=list(read_records(self.run.folder / "tasks.jsonl", Task)) if tasks is None else tasks,
             languages=settings.languages or None,
             passages=self.passages(),
             grounded_language=settings.grounded_language,
@@ -143,33 +142,30 @@ class Factory:
         def work() -> dict[str, Any]:
             prompts = list(read_records(self.run.folder / "prompts.jsonl", Prompt))
             log = self.run.folder / "generations.jsonl"
-            self._ask("generate", prompts, log)
-            answers = list(read_records(log, Generation))
+            rejects = ask(self.run, lambda: self.llm, "generate", prompts, log)
+            write_records(self.run.folder / "rejects/generate.jsonl", rejects)
+            replies = list(read_records(log, Generation))
             tokens = {
-                "input_tokens": sum(a.input_tokens for a in answers),
-                "output_tokens": sum(a.output_tokens for a in answers),
+                "input_tokens": sum(reply.input_tokens for reply in replies),
+                "output_tokens": sum(reply.output_tokens for reply in replies),
             }
-            return {"generations": len(answers), **tokens}
+            return {"generations": len(replies), "rejects": len(rejects), **tokens}
 
-        told = {"llm": self.recipe.llm.model_dump(), "seed": self.recipe.seed}
-        self.run.stage("generate", settings=told, inputs=["prompts.jsonl"], files=["generations.jsonl"], work=work)
+        llm = self.recipe.llm
+        told = {"llm": voice(self.recipe), "seed": self.recipe.seed, "budget": [llm.budget_tokens, llm.budget_money]}
+        files = ["generations.jsonl", "rejects/generate.jsonl"]
+        self.run.stage("generate", settings=told, inputs=["prompts.jsonl"], files=files, work=work)
+
+    @property
+    def style(self) -> str:
+        """Which prompts suit the language model."""
+        return style(self.recipe) or self.llm.style
 
     @property
     def llm(self) -> StyledLLM:
         """The recipe's language model, opened on first use."""
         if self._llm is None:
-            from embedloom.llm.names import open_llm
-
-            settings = self.recipe.llm
-            self._llm = open_llm(
-                settings.model,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                top_k=settings.top_k,
-                batch_size=settings.batch_size,
-                dtype=settings.dtype,
-                notice=notice,
-            )
+            self._llm = open_model(self.run)
         return self._llm
 
     def close(self) -> None:
@@ -181,52 +177,27 @@ class Factory:
         path = self.run.folder / "passages.jsonl"
         return list(read_records(path, Document)) if path.exists() else []
 
-    def _brainstorm_prompts(self) -> list[Prompt]:
+    def stand_ins(self) -> list[Task]:
+        """The recipe's tasks, and in place of those that are not brainstormed yet those that the prompts show."""
+        from embedloom.synth.brainstorm import seed_tasks
+
+        families = self.recipe.brainstorm.families
+        shown = [Task(family, task, origin="shown") for family in families for task in seed_tasks(family)]
+        return [*map(_task, self.recipe.tasks), *shown]
+
+    def all_task_prompts(self) -> list[Prompt]:
+        """The prompts of step 1; none where every task is given."""
+        if not self.recipe.brainstorm.families:
+            return []
         from embedloom.synth.brainstorm import brainstorm_prompts
 
         settings = self.recipe.brainstorm
-        style, passages = self.llm.style, self.passages()
+        style, passages = self.style, self.passages()
         return list(
             brainstorm_prompts(
                 seed=self.recipe.seed, families=settings.families, calls=settings.calls, style=style, passages=passages
             )
         )
-
-    def _asker(self) -> str:
-        """Whoever answers: the same model with the same settings and seed."""
-        return content_id("asker", self.recipe.llm.model_dump(exclude={"batch_size"}), self.recipe.seed)
-
-    def _answers(self, path: Path) -> list[str]:
-        """Ids of the prompts that this language model has answered in a log."""
-        mark = path.with_suffix(".asker")
-        if not path.exists() or (mark.exists() and mark.read_text(encoding="utf-8") != self._asker()):
-            return []
-        RecordLog(path).close()  # cuts off the line that a kill left unfinished
-        return [generation.prompt_id for generation in read_records(path, Generation)]
-
-    def _ask(self, title: str, prompts: Sequence[Prompt], path: Path) -> None:
-        """Asks for what has no answer in the log. Replies are on disk before more is asked.
-
-        A log that another model or other settings wrote is put aside under its own name, and taken up again with them.
-        """
-        asker = self._asker()
-        mark = path.with_suffix(".asker")
-        if path.exists() and mark.exists() and (before := mark.read_text(encoding="utf-8")) != asker:
-            path.rename(path.with_name(f"{path.stem}-{before}.jsonl"))
-        own = path.with_name(f"{path.stem}-{asker}.jsonl")
-        if own.exists() and not path.exists():
-            own.rename(path)
-        with atomic_file(mark) as file:
-            file.write(asker)
-        with RecordLog(path) as log:
-            answered = {generation.prompt_id for generation in read_records(path, Generation)}
-            missing = [prompt for prompt in prompts if prompt.id not in answered]
-            with bar(title, len(prompts), done=len(prompts) - len(missing), unit="prompts") as advance:
-                if not missing:
-                    return
-                for group in self.llm.generate(missing, seed=self.recipe.seed):
-                    log.append(group)
-                    advance(len(group))
 
 
 def _task(given: Any) -> Task:

@@ -85,7 +85,7 @@ def command(
         if dry_run is None:
             _do(run, until)
         else:
-            _show_prompts(run, dry_run)
+            show_prompts(run, dry_run)
 
 
 def _do(run: Run, until: str) -> None:
@@ -108,7 +108,7 @@ def _do(run: Run, until: str) -> None:
             work(run)
 
 
-def _show_prompts(run: Run, count: int) -> None:
+def show_prompts(run: Run, count: int) -> None:
     """Prints prompts without asking anything: those of step 1 as long as the pool of tasks is not there."""
     from embedloom.cli.factory import Factory
 

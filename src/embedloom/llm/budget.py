@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from embedloom.errors import EmbedloomError
 
 
-class BudgetError(EmbedloomError):
+class IncompleteError(EmbedloomError):
+    """Prompts are left that can't be asked now; what was answered is on disk."""
+
+
+class BudgetError(IncompleteError):
     """The budget is spent and prompts are left; what was answered is on disk."""
 
 

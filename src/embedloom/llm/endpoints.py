@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from embedloom.llm.chat import FORMATS
+from embedloom.llm.ledger import Usage
 from embedloom.llm.retry import Fault, backoff
 from embedloom.records import Generation
 
@@ -75,10 +76,19 @@ class Fleet:
         self._last_answer = 0.0
 
     def start(self, now: float) -> None:
-        """Begins: nothing is in flight, `silence` counts from here."""
+        """Begins a sitting: nothing is in flight, `silence` and the counts start here; what was learnt stays."""
         self._last_answer = now
         for endpoint in self.endpoints:
-            endpoint.in_flight = 0
+            endpoint.in_flight = endpoint.requests = endpoint.answered = 0
+            endpoint.input_tokens = endpoint.output_tokens = endpoint.uncounted = 0
+            endpoint.faults = Counter()
+
+    def usage(self) -> list[Usage]:
+        """What was asked of each endpoint since `start`."""
+        return [
+            Usage(e.url, e.requests, e.answered, e.input_tokens, e.output_tokens, e.uncounted, dict(e.faults))
+            for e in self.endpoints
+        ]
 
     def choose(self, now: float, *, avoid: Endpoint | None = None) -> Endpoint | None:
         """The endpoint to ask now, its `in_flight` counted up; None if none may be asked.

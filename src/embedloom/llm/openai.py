@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections import deque
@@ -10,15 +11,19 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from embedloom.errors import MissingExtraError, ModelError
 from embedloom.llm.budget import Budget, BudgetError
 from embedloom.llm.chat import FORMATS, ChatSettings, GarbledError, encoded, estimated_tokens, read_bytes, request_body
 from embedloom.llm.crew import Crew, StopAsking, Work
 from embedloom.llm.endpoints import Endpoint, Fleet
+from embedloom.llm.ledger import Usage
 from embedloom.llm.retry import Fault, backoff, fault_of_status, unknown_parameter
 from embedloom.llm.transport import Post, clients
 from embedloom.records import Generation, Prompt, Reject
+
+OPENAI_URL = "https://api.openai.com/v1"
 
 REFUSALS = 16
 """Prompts refused before any is answered, from which the request itself must be wrong."""
@@ -73,6 +78,10 @@ class OpenAILLM:
         """Prompts that may be asked and not yet on disk: what a kill can lose."""
         return self.fleet.concurrency * len(self.fleet.endpoints)
 
+    def usage(self) -> list[Usage]:
+        """What the last `generate` asked of each server."""
+        return self.fleet.usage()
+
     def generate(self, prompts: Iterable[Prompt], *, seed: int) -> Iterator[Sequence[Generation | Reject]]:
         """Yields replies as they come, and a `Reject` (stage `generate`) for each prompt that no server answers.
 
@@ -93,6 +102,40 @@ class OpenAILLM:
                 f"the budget is spent: {self.budget.told()}; what was answered is on disk. Raise llm.budget_tokens or "
                 "llm.budget_money and run the same command again"
             )
+
+
+def open_openai(
+    settings: ChatSettings, *, base_url: str | Sequence[str] = (), api_key_env: str = "", **options: Any
+) -> OpenAILLM:
+    """The LLM of one or several servers.
+
+    Args:
+        settings: what every request has.
+        base_url: addresses; none for OpenAI's own, or the one in the environment's OPENAI_BASE_URL.
+        api_key_env: the environment variable that holds the key. OPENAI_API_KEY where no address is given; a server
+            with an address is sent a key only if its variable is named.
+        options: further arguments of `OpenAILLM`.
+
+    Raises:
+        ModelError: an address that is none or holds a password, or no key where one is needed.
+    """
+    urls = [base_url] if isinstance(base_url, str) else list(base_url)
+    urls = [url for url in urls if url]
+    if not urls:
+        urls, api_key_env = [os.environ.get("OPENAI_BASE_URL") or OPENAI_URL], api_key_env or "OPENAI_API_KEY"
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ModelError(f"llm.base_url: {url!r} is no address; expected one such as http://localhost:8000/v1")
+        if parts.username or parts.password:
+            raise ModelError(
+                f"llm.base_url: the address of {parts.hostname} holds a password, which would be written into the run "
+                "folder; put it into an environment variable and name that in llm.api_key_env"
+            )
+    key = os.environ.get(api_key_env, "").strip() if api_key_env else "none"
+    if not key:
+        raise ModelError(f"environment variable {api_key_env} is not set; it must hold the key for {urls[0]}")
+    return OpenAILLM(settings, urls=[url.rstrip("/") for url in urls], api_key=key, **options)
 
 
 class _Requests:
