@@ -12,11 +12,15 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 
 
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
+def start(script: str, *arguments: object, stdin: int | None = None) -> subprocess.Popen[str]:
     """Starts a script that can import what the tests can; returns once it has printed `ready`."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
