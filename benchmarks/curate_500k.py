@@ -149,9 +149,8 @@ def write_rows(folder: Path) -> dict[str, str]:
             row["id"] = f"{number:016x}"
             if kind:
                 truth[row["id"]] = kind
-            elif row["family"] == "short-long" and " " in row["query"] and len(row["positives"][0].split(" ")) >= 40:
-                if len(earlier) < 20_000:
-                    earlier.append(row)
+            elif len(earlier) < 20_000 and _may_be_planted(row):
+                earlier.append(row)
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return truth
 
@@ -227,3 +226,8 @@ def _plant(
         return base | {"positives": [f"{text('English', 20)} {drawn.choice(evaluation)} {text('English', 20)}"]}
     assert kind == "personal-data"
     return base | {"query": f"{base['query']} write to name{drawn.randrange(10**6)}@example.com"}
+
+
+def _may_be_planted(row: dict[str, Any]) -> bool:
+    """Whether near copies of a row can be made: words with spaces between, and enough of them."""
+    return row["family"] == "short-long" and " " in row["query"] and len(row["positives"][0].split(" ")) >= 40
