@@ -95,12 +95,26 @@ def test_requests_say_what_is_asked_and_places_bound_what_is_in_flight() -> None
         assert all(seeds[body["messages"][0]["content"]] == body["seed"] for body in server.bodies)
 
 
-@pytest.mark.parametrize("fault", ["429", "429-now", "500", "503", "reset", "truncated", "malformed", "empty", "slow"])
-def test_each_fault_alone_costs_attempts_and_nothing_else(fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("429", "rate-limit"),
+        ("429-now", "rate-limit"),
+        ("500", "server-error"),
+        ("503", "rate-limit"),
+        ("reset", "unreachable"),
+        ("truncated", "unreachable"),
+        ("malformed", "garbled"),
+        ("empty", "garbled"),
+        ("slow", ""),
+    ],
+)
+def test_each_fault_alone_costs_attempts_and_nothing_else(fault: str, rule: str) -> None:
     with FakeOpenAI(seeded({fault: 0.2})) as server:
         llm = model(server, concurrency=8)
         replies, rejects = ask(llm, prompts(60))
         assert server.faults[fault] > 0
+        assert llm.fleet.endpoints[0].faults == ({rule: server.faults[fault]} if rule else {})
         assert rejects == []
         check_whole(replies, 60)
         check_counts(replies, llm, server)

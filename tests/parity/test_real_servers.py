@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from embedloom.llm.chat import ChatSettings
 from embedloom.llm.openai import OpenAILLM
 from embedloom.model.registry import REGISTRY
 from embedloom.records import Generation, Prompt, Reject
-from killing import start
+from killing import kill, start
 from tiny import save_tiny, tokenizer_of
 
 pytestmark = pytest.mark.big
@@ -79,23 +80,27 @@ def test_llama_cpp_holds_replies_to_the_schema_counts_tokens_and_may_be_killed(g
         timeout=LONG,
     )
     replies: list[Generation] = []
-    restarted = False
+    running = [process]
+
+    def restart() -> None:
+        time.sleep(0.3)
+        kill(running.pop())
+        running.append(start(LLAMA, gguf, port))
+
+    restarter = threading.Thread(target=restart)
     try:
         for group in llm.generate(prompts(16), seed=1):
             assert not [row for row in group if isinstance(row, Reject)]
             replies += [row for row in group if isinstance(row, Generation)]
-            if len(replies) >= 4 and not restarted:
-                restarted = True
-                process.kill()
-                process.wait()
-                time.sleep(0.5)
-                process = start(LLAMA, gguf, port)
+            if len(replies) >= 4 and restarter.ident is None:
+                restarter.start()
     finally:
-        process.kill()
-        process.wait()
+        if restarter.ident is not None:
+            restarter.join()
+        kill(running.pop())
     endpoint = llm.fleet.endpoints[0]
     assert endpoint.reply_format == "schema"
-    assert endpoint.faults["unreachable"] > 0
+    assert endpoint.faults["unreachable"] > 0, endpoint
     assert sorted(reply.prompt_id for reply in replies) == sorted(f"p{n}" for n in range(16))
     whole = [reply for reply in replies if reply.finish == "stop"]
     assert len(whole) >= 4

@@ -20,7 +20,7 @@ from embedloom.llm.crew import Crew, StopAsking, Work
 from embedloom.llm.endpoints import Endpoint, Fleet
 from embedloom.llm.ledger import Usage
 from embedloom.llm.retry import Fault, backoff, fault_of_status, unknown_parameter
-from embedloom.llm.transport import Post, clients
+from embedloom.llm.transport import Post, clients, lost_request
 from embedloom.records import Generation, Prompt, Reject
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -244,10 +244,8 @@ class _Requests:
                 if again is not None:
                     self.fleet.given_back(endpoint)
                     return again
-        except (TimeoutError, openai.APITimeoutError):
-            fault = Fault("timeout", f"no reply in {self.llm.timeout:g} seconds", "endpoint")
-        except openai.APIConnectionError as error:
-            fault = Fault("unreachable", str(error.__cause__ or error)[:200] or type(error).__name__, "endpoint")
+        except (TimeoutError, openai.APIConnectionError) as error:
+            fault = lost_request(error, self.llm.timeout)
         except GarbledError as error:
             fault = Fault("garbled", str(error), "endpoint")
         except BaseException:

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+from embedloom.llm.retry import Fault
+
 PATH = "/chat/completions"
 
 TOLD = ("Lang", "Package-Version", "OS", "Arch", "Runtime", "Runtime-Version", "Async")
@@ -42,6 +44,16 @@ async def clients(urls: Sequence[str], *, api_key: str, timeout: float, connecti
         settings: dict[str, Any] = {"api_key": api_key, "max_retries": 0, "timeout": limits, "http_client": http}
         found = [openai.AsyncOpenAI(base_url=url, default_headers=_omitted(*TOLD), **settings) for url in urls]
         yield [_post(client, url) for client, url in zip(found, urls, strict=True)]
+
+
+def lost_request(error: Exception, timeout: float) -> Fault:
+    """A request without a response. The client calls some lost connections time-outs; the first cause knows better."""
+    cause: BaseException = error
+    while not isinstance(cause, TimeoutError) and cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__:
+        return Fault("timeout", f"no reply in {timeout:g} seconds", "endpoint")
+    return Fault("unreachable", str(cause)[:200] or type(cause).__name__, "endpoint")
 
 
 def _http_client(timeout: Any, connections: int) -> Any:
