@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-REQUESTS = 6000
+REQUESTS = 4000
 IN_FLIGHT = 64
 
 

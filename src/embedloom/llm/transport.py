@@ -29,7 +29,7 @@ async def clients(urls: Sequence[str], *, api_key: str, timeout: float, connecti
     Args:
         urls: base addresses.
         api_key: sent to each.
-        timeout: seconds for connecting, and between two pieces of a response.
+        timeout: seconds for connecting, at most 30; a whole request is limited by whoever posts it.
         connections: at most so many at once.
 
     Raises:
@@ -37,7 +37,8 @@ async def clients(urls: Sequence[str], *, api_key: str, timeout: float, connecti
     """
     import openai
 
-    limits = openai.Timeout(timeout, connect=min(timeout, 30.0), pool=None)
+    # Only connecting has a limit here: whoever posts limits the whole request, and a timer for each read costs time.
+    limits = openai.Timeout(None, connect=min(timeout, 30.0))
     # The pool must never be what a request waits for: places are counted where the prompts are.
     http: Any = _http_client(limits, connections)
     async with http:
