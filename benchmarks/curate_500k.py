@@ -46,11 +46,10 @@ def measure() -> dict[str, Any]:
         started = time.time()
         truth = write_rows(folder)
         wrote = time.time() - started
-        told: Any = multiprocessing.get_context("spawn").SimpleQueue()
-        process = multiprocessing.get_context("spawn").Process(target=curate_rows, args=(folder, told))
+        process = multiprocessing.get_context("spawn").Process(target=curate_rows, args=(folder,))
         process.start()
-        figures = told.get()
         process.join()
+        figures = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
         size = (folder / "examples.jsonl").stat().st_size
         return {
             "rows": ROWS,
@@ -64,7 +63,7 @@ def measure() -> dict[str, Any]:
         shutil.rmtree(folder)
 
 
-def curate_rows(folder: Path, told: Any) -> None:
+def curate_rows(folder: Path) -> None:
     """Curates with every check that needs no model, in as many processes as there are cores."""
     from embedloom.curate.checks import Checks
     from embedloom.curate.curate import curate_file
@@ -87,17 +86,16 @@ def curate_rows(folder: Path, told: Any) -> None:
                 good.write(verdict + "\n")
                 kept += 1
     seconds = time.time() - started
-    told.put(
-        {
-            "curate_seconds": round(seconds, 1),
-            "cpu_seconds": round(sum(os.times()[:4])),
-            "rows_per_second": round(ROWS / seconds),
-            "processes": processes,
-            "kept": kept,
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-            "peak_memory_of_a_worker_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
-        }
-    )
+    figures = {
+        "curate_seconds": round(seconds, 1),
+        "cpu_seconds": round(sum(os.times()[:4])),
+        "rows_per_second": round(ROWS / seconds),
+        "processes": processes,
+        "kept": kept,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_of_a_worker_mb": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+    }
+    (folder / "figures.json").write_text(json.dumps(figures), encoding="utf-8")
 
 
 def compare(truth: dict[str, str], verdicts: Path) -> dict[str, Any]:

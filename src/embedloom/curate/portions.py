@@ -6,6 +6,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from embedloom.curate.checks import Checks
 from embedloom.curate.duplicates import Fingerprints, fingerprints_of, identity, written_shingles
 from embedloom.data.lines import Portion, portions, read_portion
-from embedloom.errors import DataError
+from embedloom.errors import DataError, RunError
 from embedloom.records import Example, Reject, from_json
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def judged_portions(path: Path, checks: Checks, near_duplicate: float, *, proces
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise RunError(
+                "a process that checks rows was killed, perhaps for want of memory; set curate.processes=1"
+            ) from None
         finally:
             for future in waiting:
                 future.cancel()
