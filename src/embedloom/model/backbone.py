@@ -62,6 +62,14 @@ def named_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
+def pass_tokens(device: torch.device) -> int:
+    """Padded tokens of one forward pass that suit a device, in training and encoding alike.
+
+    On a CPU a small pass stays in its caches: 1,024 tokens ran half as fast again as 4,096 (Gemma 3 270M, float32).
+    """
+    return 16_384 if device.type == "cuda" else 1024
+
+
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder.
 

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 
 from embedloom.errors import ContractError, ModelError
-from embedloom.model.backbone import best_device, hidden_states, load_backbone, load_tokenizer, named_dtype, pad_batch
+from embedloom.model.backbone import (
+    best_device,
+    hidden_states,
+    load_backbone,
+    load_tokenizer,
+    named_dtype,
+    pad_batch,
+    pass_tokens,
+)
 from embedloom.model.fingerprint import fingerprint
 from embedloom.model.inputs import InputContract, contract_for, length_sorted, read_contract, token_ids
 from embedloom.model.pooling import pool
@@ -35,7 +43,7 @@ class Encoder:
         contract: text to tokens to vector.
         name: for people.
         fingerprint: the content hash of folder and contract.
-        token_budget: rows x longest row of one forward pass.
+        token_budget: rows x longest row of one forward pass; what suits the device if left out.
     """
 
     def __init__(
@@ -46,16 +54,16 @@ class Encoder:
         *,
         name: str,
         fingerprint: str,
-        token_budget: int = 4096,
+        token_budget: int | None = None,
     ) -> None:
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.contract = contract
         self.name = name
         self.fingerprint = fingerprint
-        self.token_budget = token_budget
         self.dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.device = next(backbone.parameters()).device
+        self.token_budget = token_budget or pass_tokens(self.device)
 
     def encode_queries(self, texts: Sequence[str], instruction: str, *, progress: Progress | None = None) -> Vectors:
         """Unit vectors of queries under an instruction, shape (len(texts), dimension), float32."""
