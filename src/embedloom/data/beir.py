@@ -104,6 +104,11 @@ def write_beir(retrieval: RetrievalSet, path: Path) -> None:
             file.writelines(f"{query}\t{document}\t{score}\n" for document, score in judged.items())
 
 
+def is_beir(folder: Path) -> bool:
+    """Whether a folder holds a retrieval set or a corpus: corpus.jsonl, or corpus.jsonl.gz."""
+    return any((folder / f"corpus.jsonl{end}").is_file() for end in ("", ".gz"))
+
+
 def part_of(folder: Path, name: str) -> Path:
     """The file `name`, or `name.gz`, in a folder.
 

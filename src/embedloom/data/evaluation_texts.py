@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedloom.data.beir import is_beir
 from embedloom.errors import DataError
 from embedloom.run import read_objects
 
@@ -51,7 +52,7 @@ def evaluation_texts(path: Path) -> Iterator[EvaluationText]:
 
 
 def _folder(folder: Path) -> Iterator[EvaluationText]:
-    if any((folder / f"corpus.jsonl{end}").is_file() for end in ("", ".gz")):
+    if is_beir(folder):
         yield from _retrieval(folder)
         return
     for path in sorted(folder.iterdir()):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedloom.data.beir import read_beir
+from embedloom.data.beir import is_beir, read_beir
 from embedloom.data.candidates import read_candidates
 from embedloom.data.labels import read_labels
 from embedloom.data.pairs import read_scored_pairs, read_translation_pairs
@@ -140,7 +140,7 @@ def _folder_sets(folder: Path, split: str, depth: int, seen: set[Path]) -> Itera
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
-    if any((folder / f"corpus.jsonl{end}").is_file() for end in ENDS):
+    if is_beir(folder):
         rows = read_beir(folder, split)
         yield EvalSet(rows.name, "retrieval", split, rows, len(rows.corpus) + len(rows.queries))
         return
