@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from embedloom.data.sources import data_path
-from embedloom.errors import RecipeError
-from embedloom.records import Document, content_id
+from embedloom.records import Document, Example, content_id
 
 if TYPE_CHECKING:
     from embedloom.data.known_item import Item
+
+R = TypeVar("R", Document, Example)
 
 KNOWN_ITEM = "known-item"
 """Folder, below the run folder, of the retrieval set made from the user's own texts."""
@@ -23,17 +23,20 @@ def read_documents(source: str | list[str]) -> list[Document]:
     """The documents of a source to index: a retrieval set's corpus, a corpus file, or a folder's passages."""
     if is_text(source):
         return [Document(item.id, item.rest, item.summary) for item in text_items(source)]
-    from embedloom.data.beir import read_corpus_file
+    from embedloom.data.beir import part_of, read_corpus_file
 
-    return list(read_corpus_file(_corpus_file(data_path(source))))
+    path = data_path(source)
+    return list(read_corpus_file(path if path.is_file() else part_of(path, "corpus.jsonl")))
 
 
 def is_text(source: str | list[str]) -> bool:
     """Whether the source is text to make a known-item test from, not a retrieval set or a corpus file."""
     if source == "python-docs":
         return True
+    from embedloom.data.beir import is_beir
+
     path = data_path(source)
-    return not (path.is_file() or _is_beir(path))
+    return not (path.is_file() or is_beir(path))
 
 
 def text_items(source: str | list[str]) -> list[Item]:
@@ -57,21 +60,9 @@ def source_content(source: str | list[str]) -> str:
     return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
 
 
-def drawn(documents: Sequence[Document], limit: int, seed: int) -> Sequence[Document]:
-    """All documents, or `limit` of them drawn by the seed, in their order."""
-    if not documents:
-        raise RecipeError("corpus.source holds no passage that a query could be written for; give more or longer texts")
-    if not limit or len(documents) <= limit:
-        return documents
-    order = sorted(range(len(documents)), key=lambda number: content_id("passage", seed, documents[number].id))
-    return [documents[number] for number in sorted(order[:limit])]
-
-
-def _is_beir(path: Path) -> bool:
-    return any((path / f"corpus.jsonl{end}").exists() for end in ("", ".gz"))
-
-
-def _corpus_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    return next(file for end in ("", ".gz") if (file := path / f"corpus.jsonl{end}").exists())
+def drawn(rows: Sequence[R], limit: int, seed: int, what: str) -> Sequence[R]:
+    """All rows, or `limit` of them drawn by (seed, what they are, their id), in their order; a limit of 0 is none."""
+    if not limit or len(rows) <= limit:
+        return rows
+    order = sorted(range(len(rows)), key=lambda number: content_id(what, seed, rows[number].id))
+    return [rows[number] for number in sorted(order[:limit])]

@@ -11,6 +11,7 @@ from embedloom.cli.asking import answers, ask, open_model, style, voice
 from embedloom.cli.corpus import KNOWN_ITEM, drawn, is_text, read_documents, source_content, text_items
 from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
+from embedloom.errors import RecipeError
 from embedloom.recipe import resolved
 from embedloom.records import Demonstration, Document, Generation, Prompt, Reject, Task
 from embedloom.run import read_records, write_records
@@ -63,14 +64,17 @@ class Factory:
             if known_item:
                 items = text_items(settings.source)
                 train, kept_apart = split_groups(items, settings.evaluation_share, self.recipe.seed)
-                name = "python-docs" if settings.source == "python-docs" else KNOWN_ITEM
-                found = known_item_set(items, kept_apart, name=name)
+                found = known_item_set(items, kept_apart)
                 write_beir(found, self.run.folder / KNOWN_ITEM)
                 documents: Sequence[Document] = passages(train)
                 figures = {"queries": len(found.queries), "documents": len(found.corpus)}
             else:
                 documents = read_documents(settings.source)
-            chosen = drawn(documents, settings.limit, self.recipe.seed)
+            if not documents:
+                raise RecipeError(
+                    "corpus.source holds no passage that a query could be written for; give more or longer texts"
+                )
+            chosen = drawn(documents, settings.limit, self.recipe.seed, "passage")
             return {"passages": write_records(self.run.folder / "passages.jsonl", chosen), **figures}
 
         told = {**settings.model_dump(), "seed": self.recipe.seed, "content": source_content(settings.source)}
@@ -104,8 +108,6 @@ class Factory:
 
     def task_prompts(self) -> list[Prompt]:
         """The prompts of step 1 that have no answer on disk yet."""
-        if not self.recipe.brainstorm.families:
-            return []
         answered = {reply.prompt_id for reply in answers(self.run, self.run.folder / TASK_LOG)}
         return [prompt for prompt in self.all_task_prompts() if prompt.id not in answered]
 

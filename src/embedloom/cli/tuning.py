@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from embedloom.cli.corpus import drawn
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
 from embedloom.errors import RecipeError
@@ -25,11 +27,14 @@ def mix(run: Run) -> None:
     synthetic = any(run.recipe.generate.counts.values())
 
     def work() -> dict[str, Any]:
+        from embedloom.data.training_rows import read_source
+
         rows: dict[str, Example] = {}
         if synthetic:
             rows.update((example.id, example) for example in read_records(run.folder / "curated.jsonl", Example))
         for source in sources:
-            rows.update((example.id, example) for example in _drawn(source, run.recipe.seed))
+            found = list(read_source(source.data, instruction=source.instruction))
+            rows.update((example.id, example) for example in drawn(found, source.limit, run.recipe.seed, "row"))
         if not rows:
             raise RecipeError("no training rows: set generate.counts for synthetic data, or name data in train.sources")
         return {"rows": write_records(run.folder / "train.jsonl", rows.values())}
@@ -41,6 +46,7 @@ def mix(run: Run) -> None:
 def tune(run: Run) -> None:
     """Trains LoRA weights on `train.jsonl` and saves the merged checkpoint."""
     settings = run.recipe.train
+    told = {**settings.model_dump(), "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
 
     def work() -> dict[str, Any]:
         import torch
@@ -53,6 +59,8 @@ def tune(run: Run) -> None:
         from embedloom.train.loop import Settings, StepLog, steps_done, train
         from embedloom.train.lora import add_lora, merged
 
+        folder = run.folder / TRAINING
+        _clear_other_training(folder, content_id("train", told, run.folder.content("train.jsonl")))
         examples = list(read_records(run.folder / "train.jsonl", Example))
         steps = max(1, round(settings.epochs * len(examples) / settings.batch_size))
         if settings.max_steps:
@@ -85,7 +93,6 @@ def tune(run: Run) -> None:
             token_budget=settings.token_budget or budget,
             graph_tokens=settings.graph_tokens or graph,
         )
-        folder = run.folder / TRAINING
         with bar("train", steps, done=min(steps, steps_done(folder)), unit="steps") as advance:
 
             def show(log: StepLog) -> None:
@@ -108,31 +115,20 @@ def tune(run: Run) -> None:
         )
         return {"steps": len(logs), "tokens": sum(log.tokens for log in logs), "fingerprint": identity}
 
-    told = {**settings.model_dump(), "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
-    key = content_id("train", told, run.folder.content("train.jsonl"))
-    mark = run.folder / TRAINING / "key"
-    if mark.exists() and mark.read_text(encoding="utf-8") != key:
-        shutil.rmtree(run.folder / TRAINING)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.write_text(key, encoding="utf-8")
     files = [MODEL, f"{TRAINING}/log.jsonl"]
     run.stage("train", settings=told, inputs=["train.jsonl"], files=files, work=work)
 
 
-def _drawn(source: Any, seed: int) -> Iterator[Example]:
-    """A source's rows, or `limit` of them drawn by the seed."""
-    from embedloom.data.training_rows import read_source
-
-    rows: Sequence[Example] = list(read_source(source.data, instruction=source.instruction))
-    if source.limit and len(rows) > source.limit:
-        order = sorted(range(len(rows)), key=lambda number: content_id("row", seed, rows[number].id))
-        rows = [rows[number] for number in sorted(order[: source.limit])]
-    yield from rows
+def _clear_other_training(folder: Path, key: str) -> None:
+    """Removes state and log of a training with other settings or rows; a training with the same key goes on."""
+    mark = folder / "key"
+    if mark.exists() and mark.read_text(encoding="utf-8") != key:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(key, encoding="utf-8")
 
 
 def _content(data: str) -> str:
-    from pathlib import Path
-
     path = Path(data.removeprefix("path:"))
     return file_hash(path) if path.is_file() else ""
 
