@@ -19,7 +19,6 @@ def command(model: Path) -> None:
 
     from embedloom.errors import ModelError
     from embedloom.model.encoder import open_encoder, read_checkpoint_file
-    from embedloom.model.fingerprint import fingerprint
     from embedloom.model.inputs import PROBES
 
     stored = read_checkpoint_file(model) if model.is_dir() else None
@@ -29,12 +28,12 @@ def command(model: Path) -> None:
         )
     encoder = open_encoder(model, dtype="float32")
     click.echo(f"input contract: the tokenizer gives the recorded ids for {len(PROBES)} probe texts")
-    found = fingerprint(model, encoder.contract)
-    if found != stored["fingerprint"]:
+    if encoder.fingerprint != stored["fingerprint"]:
+        now = encoder.fingerprint
         raise ModelError(
-            f"{model}: fingerprint is {found}, recorded is {stored['fingerprint']}; a file was changed after training"
+            f"{model}: fingerprint is {now}, recorded is {stored['fingerprint']}; a file was changed after training"
         )
-    click.echo(f"fingerprint: {found}")
+    click.echo(f"fingerprint: {encoder.fingerprint}")
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:

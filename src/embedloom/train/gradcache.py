@@ -19,8 +19,6 @@ from embedloom.model.pooling import pool
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-Vectors = Callable[[Sequence[int]], "Tensor"]
-
 
 def loss_and_gradients(
     backbone: nn.Module,
