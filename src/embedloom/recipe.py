@@ -165,6 +165,14 @@ class Train(Section):
     weight_decay: float = Field(default=0.1, ge=0)
     clip: float = Field(default=1.0, gt=0)
     temperature: float = Field(default=0.02, gt=0)
+    query_negatives: bool = False
+    """Other queries of the batch count as negatives too."""
+    document_negatives: bool = False
+    """Other documents of the batch count as negatives of a row's positive too."""
+    false_negative_margin: float | None = None
+    """Negatives whose cosine is above the positive's plus this are left out; all stay if it is not given."""
+    dimensions: list[int] = []
+    """Lengths to which vectors may be cut later (Matryoshka); empty for the whole length alone."""
     hard_negatives: int = Field(default=1, ge=0)
     max_length: int = Field(default=512, ge=8)
     """Tokens of a text in training."""

@@ -11,11 +11,15 @@ from embedloom.model.pooling import pool
 from embedloom.records import Example
 from embedloom.train.gradcache import loss_and_gradients
 from embedloom.train.lora import add_lora
-from embedloom.train.loss import info_nce
+from embedloom.train.loss import Objective, info_nce
 from embedloom.train.rows import TokenBatch, token_batch
 from tiny import WORDS, model_of, tokenizer_of
 
 CPU = torch.device("cpu")
+PAPER = Objective(temperature=0.1)
+EVERY_OPTION = Objective(
+    temperature=0.1, query_negatives=True, document_negatives=True, false_negative_margin=0.1, dimensions=(8, 16)
+)
 
 
 def a_batch(kind: str) -> TokenBatch:
@@ -28,7 +32,9 @@ def a_batch(kind: str) -> TokenBatch:
     return token_batch(examples, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=0, step=0)
 
 
-def gradients(kind: str, batch: TokenBatch, *, dropout: float, graph_tokens: int, pooling: str = "last"):
+def gradients(
+    kind: str, batch: TokenBatch, *, dropout: float, graph_tokens: int, pooling: str = "last", objective=PAPER
+):
     """Loss and every trained parameter's gradient."""
     model = add_lora(model_of(kind), rank=4, alpha=8, dropout=dropout, seed=1)
     with torch.no_grad():
@@ -39,7 +45,7 @@ def gradients(kind: str, batch: TokenBatch, *, dropout: float, graph_tokens: int
 
     def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
         q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
-        return info_nce(q_BD, d_MD, batch.positive_B, batch.blocked_BM, temperature=0.1)
+        return info_nce(q_BD, d_MD, batch.positive_B, batch.blocked_BM, batch.alike_BB, objective)
 
     torch.manual_seed(4)
     loss = loss_and_gradients(
@@ -55,11 +61,15 @@ def gradients(kind: str, batch: TokenBatch, *, dropout: float, graph_tokens: int
 @pytest.mark.parametrize(
     ("kind", "pooling"), [("gemma3", "last"), ("llama", "mean"), ("qwen3", "last"), ("mistral", "last")]
 )
-def test_cached_gradients_equal_those_of_one_graph(kind: str, pooling: str, dropout: float) -> None:
+@pytest.mark.parametrize(("graph_tokens", "objective"), [(0, PAPER), (200, EVERY_OPTION)])
+def test_cached_gradients_equal_those_of_one_graph(
+    kind: str, pooling: str, dropout: float, graph_tokens: int, objective: Objective
+) -> None:
     batch = a_batch(kind)
     assert len(length_sorted(map(len, batch.rows), token_budget=96, max_rows=99)) > 3
-    cached_loss, cached, *_ = gradients(kind, batch, dropout=dropout, graph_tokens=0, pooling=pooling)
-    whole_loss, whole, *_ = gradients(kind, batch, dropout=dropout, graph_tokens=10**9, pooling=pooling)
+    settings = {"dropout": dropout, "pooling": pooling, "objective": objective}
+    cached_loss, cached, *_ = gradients(kind, batch, graph_tokens=graph_tokens, **settings)
+    whole_loss, whole, *_ = gradients(kind, batch, graph_tokens=10**9, **settings)
     assert cached_loss == pytest.approx(whole_loss, abs=1e-6)
     for name, gradient in whole.items():
         torch.testing.assert_close(

@@ -58,6 +58,7 @@ def tune(run: Run) -> None:
         from embedloom.train.checkpoint import Origin, save_checkpoint
         from embedloom.train.loop import Settings, StepLog, steps_done, train
         from embedloom.train.lora import add_lora, merged
+        from embedloom.train.loss import Objective
 
         folder = run.folder / TRAINING
         _clear_other_training(folder, content_id("train", told, run.folder.content("train.jsonl")))
@@ -86,7 +87,13 @@ def tune(run: Run) -> None:
             warmup=min(settings.warmup, max(1, steps // 4)),
             weight_decay=settings.weight_decay,
             clip=settings.clip,
-            temperature=settings.temperature,
+            objective=Objective(
+                temperature=settings.temperature,
+                query_negatives=settings.query_negatives,
+                document_negatives=settings.document_negatives,
+                false_negative_margin=settings.false_negative_margin,
+                dimensions=tuple(settings.dimensions),
+            ),
             hard_negatives=settings.hard_negatives,
             seed=run.recipe.seed,
             save_every=settings.save_every,

@@ -1,8 +1,8 @@
 """Gradients of a batch at the memory of a part of it (GradCache, Gao et al. 2021), equal to those of the whole.
 
-The loss needs all vectors at once; the graph from tokens to vectors does not. First all vectors are computed without a
-graph, then the loss gives each vector's gradient, then each part is computed again with a graph and that gradient is
-sent through it. Where the whole batch fits, one pass with a graph does the same with a third less work.
+The loss needs all vectors at once; the graph from tokens to vectors does not. First all vectors are computed, with a
+graph as far as memory goes, then the loss gives each vector's gradient. It is sent through the graphs that were kept;
+every other part is computed again with a graph first. Where all graphs fit, a third of the work is saved.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def loss_and_gradients(
         pad: id that fills up a row.
         device: where the tokens go.
         token_budget: padded tokens of one forward pass.
-        graph_tokens: padded tokens whose graph fits in memory; a larger batch goes through the cache.
+        graph_tokens: padded tokens whose graph fits in memory; what goes beyond is computed twice.
     """
     groups = length_sorted(map(len, rows), token_budget=token_budget, max_rows=len(rows))
 
@@ -49,28 +49,29 @@ def loss_and_gradients(
         ids_BL, mask_BL = pad_batch([rows[row] for row in group], pad, device)
         return pool(hidden_states(backbone, ids_BL, mask_BL), mask_BL, pooling)
 
-    place = torch.argsort(torch.tensor([row for group in groups for row in group]))
-    padded = sum(len(group) * max(len(rows[row]) for row in group) for group in groups)
-    if padded <= graph_tokens:
-        loss = loss_of(torch.cat([vectors_of(group) for group in groups])[place])
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-
-    states: list[RandomState] = []
     parts: list[Tensor] = []
-    with torch.no_grad():
-        for group in groups:
-            states.append(RandomState(device))
+    states: dict[int, RandomState] = {}
+    room = graph_tokens
+    for number, group in enumerate(groups):
+        padded = len(group) * max(len(rows[row]) for row in group)
+        keeps_graph = padded <= room
+        if keeps_graph:
+            room -= padded
+        else:
+            states[number] = RandomState(device)
+        with torch.set_grad_enabled(keeps_graph):
             parts.append(vectors_of(group))
-    leaves = [part.requires_grad_() for part in parts]
+    leaves = [part.detach().requires_grad_() for part in parts]
+    place = torch.argsort(torch.tensor([row for group in groups for row in group]))
     loss = loss_of(torch.cat(leaves)[place])
     loss.backward()  # type: ignore[no-untyped-call]
-    for group, state, leaf in zip(groups, states, leaves, strict=True):
+    for number, leaf in enumerate(leaves):
+        if number not in states:
+            parts[number].backward(leaf.grad)  # type: ignore[no-untyped-call]
+    for number, state in states.items():
         # The second pass drops the same units as the first, else the gradient belongs to other vectors.
         state.restore()
-        again = vectors_of(group)
-        assert leaf.grad is not None
-        again.backward(leaf.grad)  # type: ignore[no-untyped-call]
+        vectors_of(groups[number]).backward(leaves[number].grad)  # type: ignore[no-untyped-call]
     return float(loss.detach())
 
 

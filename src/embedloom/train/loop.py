@@ -17,7 +17,7 @@ from embedloom.errors import RunError
 from embedloom.records import Example, content_id, to_json
 from embedloom.run import RecordLog, read_records, write_records
 from embedloom.train.gradcache import loss_and_gradients
-from embedloom.train.loss import info_nce
+from embedloom.train.loss import Objective, info_nce
 from embedloom.train.optimizer import Master, learning_rate
 from embedloom.train.rows import token_batch
 
@@ -41,7 +41,7 @@ class Settings:
     warmup: int = 4
     weight_decay: float = 0.1
     clip: float = 1.0
-    temperature: float = 0.02
+    objective: Objective = Objective()
     hard_negatives: int = 1
     seed: int = 0
     save_every: int = 10
@@ -128,11 +128,10 @@ def _step(
     batch = token_batch(
         examples, tokenizer, contract, hard_negatives=settings.hard_negatives, seed=settings.seed, step=step
     )
-    positive_B, blocked_BM = batch.positive_B.to(device), batch.blocked_BM.to(device)
+    masks = batch.positive_B.to(device), batch.blocked_BM.to(device), batch.alike_BB.to(device)
 
     def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
-        q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
-        return info_nce(q_BD, d_MD, positive_B, blocked_BM, temperature=settings.temperature)
+        return info_nce(vectors_ND[: batch.query_count], vectors_ND[batch.query_count :], *masks, settings.objective)
 
     loss = loss_and_gradients(
         backbone,

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Queries first, then documents. `positive_B` and `blocked_BM` count documents from 0."""
+    """Queries first, then documents. `positive_B` and `blocked_BM` count documents from 0.
+
+    `alike_BB` is True for two rows that have the query or a positive in common.
+    """
 
     rows: list[list[int]]
     query_count: int
     positive_B: Tensor
     blocked_BM: Tensor
+    alike_BB: Tensor
 
     @property
     def tokens(self) -> int:
@@ -62,6 +66,11 @@ def token_batch(
             text = example.negatives[(first + offset) % count]
             documents.setdefault(text, len(documents))
     blocked_BM = torch.tensor([[normalised(text) in texts for text in documents] for texts in own])
+    asked = [normalised(example.query) for example in examples]
+    alike_BB = torch.tensor(
+        [[a == b or not mine.isdisjoint(theirs) for b, theirs in zip(asked, own, strict=True)]
+         for a, mine in zip(asked, own, strict=True)]
+    )  # fmt: skip
     queries = [contract.query_text(example.query, example.instruction) for example in examples]
     rows = token_ids([*queries, *documents], tokenizer, contract)
-    return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM)
+    return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM, alike_BB)
