@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -67,6 +69,8 @@ class BM25:
         self._index = bm25s.BM25(method="lucene", k1=k1, b=b)
         self._index.index(tokens, show_progress=False)
         self._vocabulary: Mapping[str, int] = self._index.vocab_dict
+        self._k1, self._b = k1, b
+        self._mean_length = sum(map(len, tokens)) / len(tokens)
 
     def search(self, queries: Sequence[str], k: int, *, progress: Progress | None = None) -> list[list[Hit]]:
         """For each query its best `k` of the documents that share a word with it, best first."""
@@ -83,6 +87,27 @@ class BM25:
             if progress is not None:
                 progress(1)
         return found
+
+    def scores(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
+        """The score of each pair's text for its query, with the corpus' word frequencies; it may be no document of it.
+
+        A document's own text gets the score that `search` gives the document.
+        """
+        return [self._score(query, text) for query, text in pairs]
+
+    def _score(self, query: str, text: str) -> float:
+        counts = Counter(self._terms(tokenise(text)))
+        length = sum(counts.values()) / self._mean_length
+        starts = self._index.scores["indptr"]
+        documents = len(self._ids)
+        score = 0.0
+        for term in self._terms(tokenise(query)):
+            if term in self._vocabulary and counts[term]:
+                place = self._vocabulary[term]
+                holding = int(starts[place + 1] - starts[place])
+                rarity = math.log(1 + (documents - holding + 0.5) / (holding + 0.5))
+                score += rarity * counts[term] / (counts[term] + self._k1 * (1 - self._b + self._b * length))
+        return score
 
     def _terms(self, tokens: Iterable[str]) -> list[str]:
         kept = [token for token in tokens if token not in self._stopwords]
