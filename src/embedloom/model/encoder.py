@@ -73,9 +73,9 @@ class Encoder:
         """Unit vectors of documents, shape (len(texts), dimension), float32."""
         return self._encode(texts, progress)
 
-    def _encode(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
-        vectors_ND = np.empty((len(texts), self.dimension), dtype=np.float32)
-        rows = token_ids(texts, self.tokenizer, self.contract)
+    def encode_tokens(self, rows: Sequence[Sequence[int]], *, progress: Progress | None = None) -> Vectors:
+        """Unit vectors of token ids as the input contract made them, shape (len(rows), dimension), float32."""
+        vectors_ND = np.empty((len(rows), self.dimension), dtype=np.float32)
         pad = self.tokenizer.pad_token_id or 0
         with torch.inference_mode():
             for group in length_sorted(map(len, rows), token_budget=self.token_budget, max_rows=256):
@@ -85,6 +85,9 @@ class Encoder:
                 if progress is not None:
                     progress(len(group))
         return vectors_ND
+
+    def _encode(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
+        return self.encode_tokens(token_ids(texts, self.tokenizer, self.contract), progress=progress)
 
 
 def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_length: int | None = None) -> Encoder:

@@ -81,12 +81,21 @@ def token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, contract
     Returns:
         One list a text; lengths differ, nothing is padded.
     """
+    return [framed(ids, contract) for ids in text_ids(texts, tokenizer)]
+
+
+def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Token ids of the texts alone, whole and without BOS and EOS."""
     if not texts:
         return []
-    room = contract.max_length - 1 - (contract.bos is not None)
     encoded = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+    return [list(ids) for ids in encoded]
+
+
+def framed(ids: Sequence[int], contract: InputContract) -> list[int]:
+    """The ids of a text between BOS and EOS, cut to what fits between them."""
     head = [] if contract.bos is None else [contract.bos]
-    return [[*head, *ids[:room], contract.eos] for ids in encoded]
+    return [*head, *ids[: contract.max_length - 1 - len(head)], contract.eos]
 
 
 def record_contract(tokenizer: PreTrainedTokenizerBase, contract: InputContract) -> dict[str, Any]:
