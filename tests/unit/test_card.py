@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def full_card(title: str = "quick", parameters: float = 270e6) -> Card:
     yields.dropped["language", "wrong-language", "sts", "German"] = 4
     yields.dropped["duplicates", "near-duplicate", "sts", "German"] = 2
     yields.dropped["decontaminate", "in-evaluation", "sts", "German"] = 1
+    yields.texts["German"], yields.unjudged["German"] = 27, 5
     reject = Reject("r", "decontaminate", "in-evaluation", EVIL)
     return Card(
         title=title,
@@ -95,10 +97,32 @@ def full_card(title: str = "quick", parameters: float = 270e6) -> Card:
 
 def test_page_and_text_say_what_was_dropped_and_what_to_use_instead() -> None:
     for text in (card_html(full_card()), card_markdown(full_card())):
-        for said in ("generator is small", "sample:llm-written", "wrong-language", "scifact", "45 %", "German 4"):
+        for said in (
+            "generator is small",
+            "sample:llm-written",
+            "wrong-language",
+            "scifact",
+            "45 %",
+            "German 4",
+            "5 of the 27 texts",
+        ):
             assert said in text, said
     assert "generator is small" not in card_html(full_card(parameters=8e9))
     assert "generator is small" not in card_html(full_card(parameters=0))
+
+
+def test_what_was_too_short_to_be_judged_is_not_passed_over() -> None:
+    card = full_card()
+    for text in (card_html(card), card_markdown(card)):
+        assert "(German 5 of 27)" in text
+    unchecked = replace(card, language_checked=False)
+    for text in (card_html(unchecked), card_markdown(unchecked)):
+        assert "Languages were not checked" in text
+        assert "too short" not in text
+    assert card.yields is not None
+    card.yields.unjudged.clear()
+    for text in (card_html(card), card_markdown(card)):
+        assert "All 27 texts" in text
 
 
 def test_text_from_data_stays_text() -> None:

@@ -181,6 +181,24 @@ def test_yields_count_by_family_language_and_rule() -> None:
         "by_family": {"short-long": {"asked": 3, "parsed": 2, "kept": 1}},
         "by_language": {"German": {"asked": 3, "parsed": 2, "kept": 1}},
         "rejects": {"parse/no-json": 1, "rules/length": 1},
+        "texts_held_to_a_language": 2,
+        "texts_too_short_to_judge": {},
     }
     assert found.dropped["rules", "length", "short-long", "German"] == 1
     assert found.dropped_by("length", "language") == {"German": 1}
+
+
+def test_texts_too_short_for_their_language_to_be_told_are_counted() -> None:
+    long = "Das westliche Tor des alten Hafens wurde nach der Flut neu gebaut."
+    rows = [
+        example(long, id="a", positives=(long, "kurz"), negatives=("auch kurz",), language="German"),
+        example("kurz", id="b", positives=(long,), language="German", target_language="Chinese"),
+        example("古い港の西の門は洪水のあと煉瓦で建て直された", id="c", positives=("短い",), language="Japanese"),
+        # A label and a real passage are not held to a language.
+        example(long, id="d", positives=("x",), family="long-short", language="German"),
+        example(long, id="e", positives=("x",), family="grounded", language="German"),
+        example(long, id="f", positives=(long,), language="Quenya"),
+    ]
+    found = count_yields([], [], rows, [])
+    assert list(found.short_texts().items()) == [("German", (3, 7)), ("Quenya", (2, 2)), ("Japanese", (1, 2))]
+    assert found.texts.total() == 12

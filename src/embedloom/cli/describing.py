@@ -29,7 +29,7 @@ def card(run: Run) -> None:
         made = _card(run)
         write_card(made, run.folder.path)
         _tell(made)
-        return {"rows": made.description.all.rows}
+        return {"rows": made.description.all.rows} | ({"yields": made.yields.to_json()} if made.yields else {})
 
     rejects = ["rejects/parse.jsonl", "rejects/curate.jsonl"]
     told = {"generate": run.recipe.generate.model_dump(), "curate": run.recipe.curate.model_dump(exclude={"processes"})}

@@ -111,6 +111,9 @@ def _view(card: Card) -> dict[str, Any]:
         "contaminated": list(card.contaminated)[:SHOWN_REJECTS],
         "contaminated_count": sum(count for key, count in dropped.items() if key[1] == "in-evaluation"),
         "wrong_language": card.yields.dropped_by("wrong-language", "language") if card.yields else {},
+        "short": card.yields.short_texts() if card.yields else {},
+        "short_count": card.yields.unjudged.total() if card.yields else 0,
+        "text_count": card.yields.texts.total() if card.yields else 0,
         "shown": SHOWN_CHARACTERS,
     }
 

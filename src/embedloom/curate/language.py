@@ -76,10 +76,7 @@ def language_of(text: str, expected: str) -> str:
         expected: name of the language that it should be in, which gets the benefit of the doubt.
     """
     codes, names = _tables()
-    if expected not in codes:
-        return ""
-    least = LEAST_LETTERS
-    if len(text) < least and not (len(text) >= least // 2 and unspaced_share(text) > 0.5):
+    if expected not in codes or too_short(text):
         return ""
     detector = _detector()
     try:
@@ -90,6 +87,21 @@ def language_of(text: str, expected: str) -> str:
     if not reliable or share < SURE:
         return ""
     return names.get(code, code if code != "un" else "")
+
+
+def too_short(text: str) -> bool:
+    """Whether a text has too few letters to be judged."""
+    return len(text) < LEAST_LETTERS and not (len(text) >= LEAST_LETTERS // 2 and unspaced_share(text) > 0.5)
+
+
+def unjudged(example: Example) -> Iterator[tuple[str, bool]]:
+    """For each text that is held to a language: which one, and whether the text is too short for that.
+
+    A text in a language that the detector is not asked about is judged as little as a short one.
+    """
+    codes, _ = _tables()
+    for _, language, text in _judged(example):
+        yield language, language not in codes or too_short(text)
 
 
 @cache

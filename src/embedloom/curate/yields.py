@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embedloom.curate.language import unjudged
 from embedloom.records import Example, Prompt, Reject
 
 if TYPE_CHECKING:
@@ -19,12 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Yields:
-    """Counts of prompts asked, examples parsed and kept by (family, language); of rejects by (stage, rule) besides."""
+    """Counts of prompts asked, examples parsed and kept by (family, language); of rejects by (stage, rule) besides.
+
+    `texts` counts by language what of the kept examples is held to its language (no labels, no real passages), and
+    `unjudged` those of these texts that are too short for that.
+    """
 
     asked: Counter[tuple[str, str]] = field(default_factory=Counter)
     parsed: Counter[tuple[str, str]] = field(default_factory=Counter)
     kept: Counter[tuple[str, str]] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    texts: Counter[str] = field(default_factory=Counter)
+    unjudged: Counter[str] = field(default_factory=Counter)
 
     def table(self, by: str) -> dict[str, dict[str, int]]:
         """Rows {family or language: {asked, parsed, kept}}, the largest first.
@@ -56,8 +63,13 @@ class Yields:
             counts[f"{stage}/{rule}"] += count
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
+    def short_texts(self) -> dict[str, tuple[int, int]]:
+        """By language, kept texts that are too short to be judged and all that are held to it; the most first."""
+        counts = {name: (count, self.texts[name]) for name, count in self.unjudged.items() if count}
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1][0], pair[0])))
+
     def to_json(self) -> dict[str, object]:
-        """For the manifest: totals, the two tables and the rules."""
+        """For the manifest: totals, the two tables, the rules, and what was too short for its language to be told."""
         return {
             "asked": self.asked.total(),
             "parsed": self.parsed.total(),
@@ -65,6 +77,8 @@ class Yields:
             "by_family": self.table("family"),
             "by_language": self.table("language"),
             "rejects": self.rules(),
+            "texts_held_to_a_language": self.texts.total(),
+            "texts_too_short_to_judge": {name: short for name, (short, _) in self.short_texts().items()},
         }
 
 
@@ -110,6 +124,9 @@ def count_yields(
         kinds.add(example.id, (example.family, example.language))
     for example in kept:
         yields.kept[example.family, example.language] += 1
+        for language, short in unjudged(example):
+            yields.texts[language] += 1
+            yields.unjudged[language] += short
     for reject in rejects:
         yields.dropped[(reject.stage, reject.rule, *kinds.find(reject.id))] += 1
     return yields
