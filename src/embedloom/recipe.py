@@ -5,7 +5,6 @@ Only the command line sees a `Recipe`. An unknown key is an error that names the
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from embedloom.errors import RecipeError
+from embedloom.recipe_errors import explain
 from embedloom.records import FAMILIES
 
 
@@ -251,7 +251,7 @@ def load_recipe(paths: Sequence[Path], settings: Iterable[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error)}") from None
+        raise RecipeError(f"{where}: {explain(error, Recipe)}") from None
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
@@ -278,31 +278,3 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = json.loads(json.dumps(value)) if isinstance(value, dict | list) else value
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key {place!r}; {hint}"
-    if first["type"] == "missing":
-        return f"key {place!r} is missing"
-    shown = json.dumps(first["input"], ensure_ascii=False, default=str)
-    said = first["msg"].removeprefix("Value error, ")
-    return f"key {place!r}: {said[0].lower()}{said[1:]}, got {shown[:80]}"
-
-
-def _known_keys(place: Sequence[int | str]) -> list[str]:
-    kind: Any = Recipe
-    for part in place:
-        if isinstance(part, int):
-            continue
-        annotation = kind.model_fields[part].annotation
-        inner = [
-            arg for arg in getattr(annotation, "__args__", ()) if isinstance(arg, type) and issubclass(arg, Section)
-        ]
-        kind = inner[0] if inner else annotation
-    return list(kind.model_fields)
