@@ -26,8 +26,8 @@ def _settings() -> Settings:
     from embedloom.train.loss import Objective
 
     return Settings(
-        steps=11, batch_size=6, learning_rate=0.01, warmup=2, objective=Objective(temperature=0.1), save_every=3, token_budget=128,
-        graph_tokens=200,
+        steps=11, batch_size=6, learning_rate=0.01, warmup=2, objective=Objective(temperature=0.1), save_every=3,
+        token_budget=128, graph_tokens=200,
     )  # fmt: skip
 
 

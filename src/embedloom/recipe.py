@@ -160,6 +160,8 @@ class Train(Section):
     max_steps: int = Field(default=0, ge=0)
     """At most so many steps; 0 for no limit."""
     batch_size: int = Field(default=32, gt=1)
+    neighbourhood: int = Field(default=1, gt=0)
+    """Rows about like things (BM25 between their positives) that stand in a batch together: harder negatives."""
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup: int = Field(default=4, ge=0)
     weight_decay: float = Field(default=0.1, ge=0)

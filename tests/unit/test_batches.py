@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
+from random import Random
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from embedloom.data.batches import batches, choice
+from embedloom.data.neighbours import nearest_rows, side_by_side
 from embedloom.errors import DataError
 from embedloom.records import Example
 
@@ -88,3 +90,37 @@ def test_choices_are_a_function_of_their_place_and_reach_everything() -> None:
     assert min(Counter(picks).values()) > 15
     assert set(picks) == set(range(5))
     assert choice(1, seed=1, step=3, row=2, what="positive") == 0
+
+
+TOPICS = ["volcano lava eruption", "violin concert orchestra", "kidney blood dialysis", "glacier ice moraine"]
+ABOUT = [
+    Example("i", f"query {n}", (f"{TOPICS[n % 4]} {chr(97 + n)}word of row {n}",)) for n in range(24)
+]  # fmt: skip
+
+
+def test_nearest_rows_are_about_the_same_thing_and_never_the_row_itself() -> None:
+    nearest = nearest_rows(ABOUT, depth=5)
+    for row, others in enumerate(nearest):
+        assert len(others) == 5
+        assert row not in others
+        assert {other % 4 for other in others} == {row % 4}
+
+
+def test_a_batch_of_neighbours_is_about_one_thing_and_every_row_has_its_turn() -> None:
+    taken = list(islice(batches(ABOUT, batch_size=6, seed=2, neighbourhood=6), 8))
+    for batch in taken:
+        assert len({row % 4 for row in batch}) == 1
+    assert sorted(row for batch in taken[:4] for row in batch) == list(range(24))
+    assert taken[:4] != taken[4:]
+    mixed = list(islice(batches(ABOUT, batch_size=6, seed=2, neighbourhood=2), 4))
+    assert any(len({row % 4 for row in batch}) > 1 for batch in mixed)
+
+
+@given(st.integers(1, 30), st.integers(1, 7), st.integers(0, 2**32))
+def test_side_by_side_is_a_permutation(count: int, size: int, seed: int) -> None:
+    random = Random(seed)
+    order = random.sample(range(count), count)
+    nearest = [random.sample(range(count), min(count, 5)) for _ in range(count)]
+    found = side_by_side(order, nearest, size)
+    assert sorted(found) == list(range(count))
+    assert found[0] == order[0]

@@ -95,6 +95,7 @@ def tune(run: Run) -> None:
                 dimensions=tuple(settings.dimensions),
             ),
             hard_negatives=settings.hard_negatives,
+            neighbourhood=settings.neighbourhood,
             seed=run.recipe.seed,
             save_every=settings.save_every,
             token_budget=settings.token_budget or budget,

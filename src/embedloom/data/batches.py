@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from embedloom.data.neighbours import nearest_rows, side_by_side
 from embedloom.data.words import normalised
 from embedloom.errors import DataError
 from embedloom.records import Example, content_id
 
 
-def batches(examples: Sequence[Example], *, batch_size: int, seed: int) -> Iterator[list[int]]:
+def batches(examples: Sequence[Example], *, batch_size: int, seed: int, neighbourhood: int = 1) -> Iterator[list[int]]:
     """Row numbers of batch after batch, epoch after epoch without end; every epoch is shuffled anew.
+
+    With a `neighbourhood` above 1, a batch is made of blocks of so many rows about like things.
 
     No two rows of a batch share a query or a positive: one row's positive would be the other's negative. A row that
     does not fit is put off to a later batch. Rows left at the end of an epoch open the next one, so that every batch
@@ -28,6 +31,7 @@ def batches(examples: Sequence[Example], *, batch_size: int, seed: int) -> Itera
             "lower train.batch_size or add data"
         )
     texts = [_identities(example) for example in examples]
+    nearest = nearest_rows(examples) if neighbourhood > 1 else []
     waiting: deque[int] = deque()
     epoch = 0
     while True:
@@ -41,7 +45,8 @@ def batches(examples: Sequence[Example], *, batch_size: int, seed: int) -> Itera
                     raise DataError(
                         f"no batch of {batch_size} rows without a common query or positive; lower train.batch_size"
                     )
-                waiting.extend(_shuffled(len(examples), seed, epoch))
+                order = _shuffled(len(examples), seed, epoch)
+                waiting.extend(side_by_side(order, nearest, neighbourhood) if nearest else order)
                 epoch += 1
                 refills += 1
             row = waiting.popleft()

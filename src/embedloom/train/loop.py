@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,9 @@ class Settings:
     warmup: int = 4
     weight_decay: float = 0.1
     clip: float = 1.0
-    objective: Objective = Objective()
+    objective: Objective = field(default_factory=Objective)
     hard_negatives: int = 1
+    neighbourhood: int = 1
     seed: int = 0
     save_every: int = 10
     token_budget: int = 1024
@@ -89,9 +90,9 @@ def train(
     logs = [log for log in read_records(folder / LOG_FILE, StepLog) if log.step < done] if done else []
     write_records(folder / LOG_FILE, logs)
     backbone.train()
-    order = islice(batches(examples, batch_size=settings.batch_size, seed=settings.seed), done, settings.steps)
+    order = batches(examples, batch_size=settings.batch_size, seed=settings.seed, neighbourhood=settings.neighbourhood)
     with RecordLog(folder / LOG_FILE) as log:
-        for step, rows in enumerate(order, done):
+        for step, rows in enumerate(islice(order, done, settings.steps), done):
             entry = _step(
                 backbone, tokenizer, contract, [examples[row] for row in rows], settings, master, step, device
             )
