@@ -40,7 +40,7 @@ for _ in sys.stdin:
     asking = os.fork()
     if not asking:
         with run.folder.locked():
-            ask(run, lambda: open_model(run), "generate", prompts, run.folder / "generations.jsonl")
+            ask(run, lambda: open_model(run), "generate", prompts, run.folder / "generations.jsonl", [].append)
         os._exit(0)
     print(asking, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(asking, 0)[1]), flush=True)

@@ -1,9 +1,13 @@
-"""Asking a run's language model for what has no answer on disk yet, and the ledger of what that cost."""
+"""Asking a run's language model for what has no answer on disk yet, and the ledger of what that cost.
+
+Neither prompts nor replies are held: prompts are read from their file as they are asked for, and of the replies on disk
+only the ids are known.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -61,13 +65,23 @@ def style(recipe: Recipe) -> str | None:
     return "chat" if recipe.llm.model.startswith(("openai:", "batch:", "scripted:")) else None
 
 
-def answers(run: Run, path: Path) -> list[Generation]:
+class PromptFile(Iterable[Prompt]):
+    """The prompts of a file, read anew at each pass."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[Prompt]:
+        return read_records(self.path, Prompt)
+
+
+def answers(run: Run, path: Path) -> Iterator[Generation]:
     """What this language model has answered in a log."""
     mark = path.with_suffix(".asker")
     if not path.exists() or (mark.exists() and mark.read_text(encoding="utf-8") != _asker(run.recipe)):
-        return []
+        return
     RecordLog(path).close()  # cuts off the line that a kill left unfinished
-    return list(read_records(path, Generation))
+    yield from read_records(path, Generation)
 
 
 @contextmanager
@@ -89,36 +103,54 @@ def own_log(run: Run, path: Path) -> Iterator[RecordLog]:
         yield log
 
 
-def ask(run: Run, model: Callable[[], StyledLLM], title: str, prompts: Sequence[Prompt], path: Path) -> list[Reject]:
+def ask(
+    run: Run,
+    model: Callable[[], StyledLLM],
+    title: str,
+    prompts: Iterable[Prompt],
+    path: Path,
+    reject: Callable[[Reject], object],
+) -> None:
     """Asks for what has no answer in the log. Replies are on disk before more is asked.
 
-    Returns:
-        A reject for each prompt that could not be answered.
+    Memory: the ids of the replies on disk, about 0.13 kB each, and the prompts that are being answered.
+
+    Args:
+        run: whose language model is asked.
+        model: opens it, if anything is left to ask.
+        title: of the progress bar and in the ledger.
+        prompts: gone through twice: to count, and to ask.
+        path: the log of replies.
+        reject: called for each prompt that could not be answered.
 
     Raises:
         IncompleteError: the budget is spent or replies must come from files, unless the recipe says to go on.
     """
     from embedloom.llm.budget import IncompleteError
 
-    rejects: list[Reject] = []
     with own_log(run, path) as log:
         answered = {generation.prompt_id for generation in read_records(path, Generation)}
-        missing = [prompt for prompt in prompts if prompt.id not in answered]
-        with bar(title, len(prompts), done=len(prompts) - len(missing), unit="prompts") as advance:
-            if not missing:
-                return rejects
+        count = done = 0
+        for prompt in prompts:
+            count += 1
+            done += prompt.id in answered
+        with bar(title, count, done=done, unit="prompts") as advance:
+            if done == count:
+                return
             llm = model()
+            missing = (prompt for prompt in prompts if prompt.id not in answered)
             with _metered(run.folder, llm, title):
                 try:
                     for group in llm.generate(missing, seed=run.recipe.seed):
                         log.append(row for row in group if isinstance(row, Generation))
-                        rejects += [row for row in group if isinstance(row, Reject)]
+                        for row in group:
+                            if isinstance(row, Reject):
+                                reject(row)
                         advance(len(group))
                 except IncompleteError as error:
                     if run.recipe.llm.incomplete == "stop":
                         raise
                     notice(f"{title}: going on with what there is: {error}")
-    return rejects
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from embedloom.cli.factory import Factory
     from embedloom.records import Prompt, Reject
@@ -46,6 +46,7 @@ def export(
     A recipe that brainstorms tasks takes two rounds: the first asks for the tasks. Import the results of one export
     before the next, or their prompts are written again.
     """
+    from embedloom.cli.asking import answers
     from embedloom.llm.batch import write_requests
     from embedloom.llm.chat import ChatSettings
 
@@ -53,10 +54,20 @@ def export(
     llm = factory.recipe.llm
     with factory.run.folder.locked():
         factory.run.record()
-        prompts, what = _missing(factory)
+        prompts, log, what = _round(factory)
+        done = {reply.prompt_id for reply in answers(factory.run, log)}
+        count = 0
+
+        def missing() -> Iterator[Prompt]:
+            nonlocal count
+            for prompt in prompts:
+                if prompt.id not in done:
+                    count += 1
+                    yield prompt
+
         chat = ChatSettings(llm.model.partition(":")[2], llm.temperature, llm.top_p, llm.extra)
         paths = write_requests(
-            prompts,
+            missing(),
             out,
             settings=chat,
             seed=factory.recipe.seed,
@@ -66,7 +77,7 @@ def export(
         )
     for path in paths:
         click.echo(f"{path}")
-    click.echo(f"{len(prompts):,} {what} in {len(paths)} files", err=True)
+    click.echo(f"{count:,} {what} in {len(paths)} files", err=True)
 
 
 @command.command("import")
@@ -80,7 +91,6 @@ def import_results(recipe: Path, results: tuple[Path, ...], settings: tuple[str,
     writes just those prompts.
     """
     from embedloom.cli.asking import answers, own_log
-    from embedloom.cli.factory import TASK_LOG
     from embedloom.llm.batch import read_results
     from embedloom.records import Generation
     from embedloom.run import write_records
@@ -88,8 +98,7 @@ def import_results(recipe: Path, results: tuple[Path, ...], settings: tuple[str,
     factory = _factory(recipe, settings, place)
     run = factory.run
     with run.folder.locked():
-        prompts, what = _missing(factory, everything=True)
-        log_path = run.folder / (TASK_LOG if what == "task prompts" else "generations.jsonl")
+        prompts, log_path, what = _round(factory)
         done = {reply.prompt_id for reply in answers(run, log_path)}
         ids = {prompt.id: None for prompt in prompts}
         rejects: list[Reject] = []
@@ -126,21 +135,16 @@ def _factory(path: Path, settings: Sequence[str], place: Path | None) -> Factory
     return Factory(Run(recipe, RunFolder(place or Path("runs") / recipe.name)))
 
 
-def _missing(factory: Factory, *, everything: bool = False) -> tuple[list[Prompt], str]:
-    """Prompts without a reply (or all of them) and what they are: those of step 1 as long as tasks are missing."""
-    from embedloom.cli.asking import answers
-    from embedloom.records import Prompt
-    from embedloom.run import read_records
+def _round(factory: Factory) -> tuple[Iterable[Prompt], Path, str]:
+    """The prompts of this round (those of step 1 while tasks are missing), the log of their replies, and their name."""
+    from embedloom.cli.asking import PromptFile
+    from embedloom.cli.factory import TASK_LOG
 
     factory.do("corpus")
+    folder = factory.run.folder
     first, every = factory.task_prompts(), factory.all_task_prompts()
     if first and (len(first) == len(every) or factory.recipe.llm.incomplete == "stop"):
-        return (every if everything else first), "task prompts"
+        return every, folder / TASK_LOG, "task prompts"
     for stage in ("tasks", "compose"):
         factory.do(stage)
-    folder = factory.run.folder
-    prompts = list(read_records(folder / "prompts.jsonl", Prompt))
-    if everything:
-        return prompts, "prompts"
-    done = {reply.prompt_id for reply in answers(factory.run, folder / "generations.jsonl")}
-    return [prompt for prompt in prompts if prompt.id not in done], "prompts"
+    return PromptFile(folder / "prompts.jsonl"), folder / "generations.jsonl", "prompts"

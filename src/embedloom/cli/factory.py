@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from embedloom.cli.asking import answers, ask, open_model, style, voice
+from embedloom.cli.asking import PromptFile, answers, ask, open_model, style, voice
 from embedloom.cli.corpus import KNOWN_ITEM, drawn, is_text, read_documents, source_content, text_items
 from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
 from embedloom.recipe import resolved
-from embedloom.records import Demonstration, Document, Generation, Prompt, Reject, Task
-from embedloom.run import read_records, write_records
+from embedloom.records import Demonstration, Document, Generation, Prompt, Reject, Task, dumps
+from embedloom.run import atomic_file, read_records, write_records
 
 if TYPE_CHECKING:
     from embedloom.llm.names import StyledLLM
@@ -93,7 +93,7 @@ class Factory:
             if self.recipe.brainstorm.families:
                 prompts = self.all_task_prompts()
                 log = self.run.folder / TASK_LOG
-                rejects += ask(self.run, lambda: self.llm, "brainstorm", prompts, log)
+                ask(self.run, lambda: self.llm, "brainstorm", prompts, log, rejects.append)
                 for result in parse_tasks(prompts, read_records(log, Generation)):
                     if isinstance(result, Reject):
                         rejects.append(result)
@@ -142,16 +142,21 @@ class Factory:
         """Asks the language model for every prompt that has no answer on disk yet."""
 
         def work() -> dict[str, Any]:
-            prompts = list(read_records(self.run.folder / "prompts.jsonl", Prompt))
+            prompts = PromptFile(self.run.folder / "prompts.jsonl")
             log = self.run.folder / "generations.jsonl"
-            rejects = ask(self.run, lambda: self.llm, "generate", prompts, log)
-            write_records(self.run.folder / "rejects/generate.jsonl", rejects)
-            replies = list(read_records(log, Generation))
-            tokens = {
-                "input_tokens": sum(reply.input_tokens for reply in replies),
-                "output_tokens": sum(reply.output_tokens for reply in replies),
-            }
-            return {"generations": len(replies), "rejects": len(rejects), **tokens}
+            figures = {"generations": 0, "rejects": 0, "input_tokens": 0, "output_tokens": 0}
+            with atomic_file(self.run.folder / "rejects/generate.jsonl") as file:
+
+                def reject(row: Reject) -> None:
+                    file.write(dumps(row) + "\n")
+                    figures["rejects"] += 1
+
+                ask(self.run, lambda: self.llm, "generate", prompts, log, reject)
+            for reply in read_records(log, Generation):
+                figures["generations"] += 1
+                figures["input_tokens"] += reply.input_tokens
+                figures["output_tokens"] += reply.output_tokens
+            return figures
 
         llm = self.recipe.llm
         told = {"llm": voice(self.recipe), "seed": self.recipe.seed, "budget": [llm.budget_tokens, llm.budget_money]}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from embedloom.cli.factory import Factory
-    from embedloom.records import Prompt
+    from embedloom.records import Prompt, Task
 
 STAGES = ("corpus", "tasks", "compose", "generate")
 
@@ -68,22 +68,33 @@ def _tell(factory: Factory, rate: float | None, tokenizer: str | None) -> None:
     factory.do("corpus")
     first = factory.task_prompts()
     if first:
-        prompts = list(factory.composed(factory.stand_ins()))
+        tasks: list[Task] | None = factory.stand_ins()
     else:
         factory.do("tasks")
-        prompts = list(factory.composed())
-    replies = answers(factory.run, factory.run.folder / "generations.jsonl")
-    shares = reply_shares(prompts, replies)
-    done = {reply.prompt_id for reply in replies}
-    left: list[Prompt] = [*first, *(prompt for prompt in prompts if prompt.id not in done)]
+        tasks = None
+    written = {
+        reply.prompt_id: reply.output_tokens for reply in answers(factory.run, factory.run.folder / "generations.jsonl")
+    }
+    shares = reply_shares(factory.composed(tasks), written) if written else {}
     count, how = _counter(factory, tokenizer)
-    found = estimate(left, count, shares)
+    before = 0
+
+    def left() -> Iterator[Prompt]:
+        nonlocal before
+        yield from first
+        for prompt in factory.composed(tasks):
+            if prompt.id in written:
+                before += 1
+            else:
+                yield prompt
+
+    found = estimate(left(), count, shares)
     llm = factory.recipe.llm
     prices = Prices(llm.price_input, llm.price_output)
     about, most = found.cost(prices)
     step = f", {len(first):,} of them to brainstorm tasks" if first else ""
-    before = f"; {len(prompts) - (len(left) - len(first)):,} are answered" if replies else ""
-    click.echo(f"prompts     {found.prompts:,}{step}{before}")
+    answered = f"; {before:,} are answered" if written else ""
+    click.echo(f"prompts     {found.prompts:,}{step}{answered}")
     click.echo(f"tokens in   {found.input_tokens:,} ({how})")
     share = "by the replies so far" if shares else f"at {ASSUMED_SHARE:.0%} of what the requests allow"
     click.echo(f"tokens out  {found.output_tokens:,} ({share}), at most {found.most_output_tokens:,}")

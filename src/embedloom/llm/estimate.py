@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from embedloom.llm.budget import Prices
-from embedloom.records import Generation, Prompt
+from embedloom.records import Prompt
 
 ASSUMED_SHARE = 0.4
 """Of the tokens that a reply may have: a prompt leaves room for scripts that take three times as many as English."""
@@ -50,9 +50,13 @@ def estimate(prompts: Iterable[Prompt], tokens: Callable[[str], int], shares: Ma
     return Estimate(count, read, round(expected), most)
 
 
-def reply_shares(prompts: Iterable[Prompt], replies: Iterable[Generation]) -> dict[str, float]:
-    """By family, the share of the allowed tokens that replies on disk took; families with few replies are left out."""
-    written = {reply.prompt_id: reply.output_tokens for reply in replies}
+def reply_shares(prompts: Iterable[Prompt], written: Mapping[str, int]) -> dict[str, float]:
+    """By family, the share of the allowed tokens that replies on disk took; families with few replies are left out.
+
+    Args:
+        prompts: of the run.
+        written: output tokens of the replies, by prompt id.
+    """
     sums: dict[str, list[int]] = {}
     for prompt in prompts:
         if prompt.id in written:
