@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from embedloom.data.batches import batches, choice
+from embedloom.data.batches import batches, batches_of_one_kind, choice
 from embedloom.data.neighbours import nearest_rows, side_by_side
 from embedloom.errors import DataError
 from embedloom.records import Example
@@ -124,3 +125,41 @@ def test_side_by_side_is_a_permutation(count: int, size: int, seed: int) -> None
     found = side_by_side(order, nearest, size)
     assert sorted(found) == list(range(count))
     assert found[0] == order[0]
+
+
+def labelled(count: int, labels: int) -> list[Example]:
+    return [Example("i", f"text {n}", (f"label {n % labels}",), family="long-short") for n in range(count)]
+
+
+def test_rows_of_a_classification_may_share_their_label() -> None:
+    taken = list(islice(batches(labelled(12, 2), batch_size=6, seed=0), 2))
+    assert sorted(row for batch in taken for row in batch) == list(range(12))
+    with pytest.raises(DataError, match="common query or positive"):
+        next(batches([replace(row, family="short-long") for row in labelled(12, 2)], batch_size=6, seed=0))
+
+
+def test_batches_of_one_kind_mix_no_kinds_and_take_turns_by_size() -> None:
+    sizes = {("a", "sts"): 40, ("a", "bitext"): 20, ("b", "sts"): 10, ("c", "sts"): 2, ("d", "sts"): 3}
+    kinds = [kind for kind, size in sizes.items() for _ in range(size)]
+    examples = [
+        Example("i", f"query {n}", (f"positive {n}",), source=source, family=family)
+        for n, (source, family) in enumerate(kinds)
+    ]
+    taken = list(islice(batches_of_one_kind(examples, batch_size=5, seed=3), 15))
+    seen = [{kinds[row] for row in batch} for batch in taken]
+    assert Counter(frozenset(kind) for kind in seen) == {
+        frozenset([("a", "sts")]): 8,
+        frozenset([("a", "bitext")]): 4,
+        frozenset([("b", "sts")]): 2,
+        frozenset([("c", "sts"), ("d", "sts")]): 1,
+    }
+    assert sorted(row for batch in taken for row in batch) == list(range(75))
+    assert seen != sorted(seen, key=str)
+
+
+def test_a_remainder_too_small_for_a_batch_stands_with_the_last_kind() -> None:
+    examples = [Example("i", f"query {n}", (f"positive {n}",), source="a" if n < 8 else "b") for n in range(10)]
+    taken = list(islice(batches_of_one_kind(examples, batch_size=5, seed=3), 2))
+    assert sorted(row for batch in taken for row in batch) == list(range(10))
+    with pytest.raises(DataError, match="fewer than one batch"):
+        next(batches_of_one_kind(examples[:4], batch_size=5, seed=3))

@@ -66,3 +66,10 @@ def drawn(rows: Sequence[R], limit: int, seed: int, what: str) -> Sequence[R]:
         return rows
     order = sorted(range(len(rows)), key=lambda number: content_id(what, seed, rows[number].id))
     return [rows[number] for number in sorted(order[:limit])]
+
+
+def weighted(rows: Sequence[R], weight: float, seed: int) -> list[R]:
+    """All rows as often as the whole part of `weight` says, and once more a share of them: its fraction."""
+    times, share = divmod(weight, 1.0)
+    count = round(share * len(rows))
+    return [*(row for row in rows for _ in range(int(times))), *(drawn(rows, count, seed, "weight") if count else ())]

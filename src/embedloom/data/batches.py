@@ -12,6 +12,9 @@ from embedloom.data.words import normalised
 from embedloom.errors import DataError
 from embedloom.records import Example, content_id
 
+CLASSIFICATION = "long-short"
+"""The family whose positives are labels."""
+
 
 def batches(examples: Sequence[Example], *, batch_size: int, seed: int, neighbourhood: int = 1) -> Iterator[list[int]]:
     """Row numbers of batch after batch, epoch after epoch without end; every epoch is shuffled anew.
@@ -20,7 +23,8 @@ def batches(examples: Sequence[Example], *, batch_size: int, seed: int, neighbou
 
     No two rows of a batch share a query or a positive: one row's positive would be the other's negative. A row that
     does not fit is put off to a later batch. Rows left at the end of an epoch open the next one, so that every batch
-    is full.
+    is full. Rows of a classification may share their label: there are few, and the loss never takes one that a row
+    has for its negative.
 
     Raises:
         DataError: there are fewer rows than a batch holds, or so many equal ones that no batch can be filled.
@@ -59,6 +63,39 @@ def batches(examples: Sequence[Example], *, batch_size: int, seed: int, neighbou
         yield batch
 
 
+def batches_of_one_kind(
+    examples: Sequence[Example], *, batch_size: int, seed: int, neighbourhood: int = 1
+) -> Iterator[list[int]]:
+    """Like `batches`, but each batch is of one source and family: negatives are then of the query's own kind.
+
+    Kinds take turns in an order drawn anew every epoch, by their rows. Those too small for a batch stand
+    together, or with the last large one.
+
+    Raises:
+        DataError: as `batches`.
+    """
+    kinds: dict[tuple[str, str], list[int]] = {}
+    for row, example in enumerate(examples):
+        kinds.setdefault((example.source, example.family), []).append(row)
+    large = [rows for _, rows in sorted(kinds.items()) if len(rows) >= batch_size]
+    small = [row for _, rows in sorted(kinds.items()) if len(rows) < batch_size for row in rows]
+    if len(small) < batch_size and large:
+        large[-1] = large[-1] + small
+        small = []
+    groups = [*large, small] if small else large
+    streams = [
+        batches([examples[row] for row in rows], batch_size=batch_size, seed=seed, neighbourhood=neighbourhood)
+        for rows in groups
+    ]
+    turns = [number for number, rows in enumerate(groups) for _ in range(round(len(rows) / batch_size))]
+    epoch = 0
+    while True:
+        for turn in _shuffled(len(turns), seed, epoch):
+            number = turns[turn]
+            yield [groups[number][row] for row in next(streams[number])]
+        epoch += 1
+
+
 def choice(count: int, *, seed: int, step: int, row: int, what: str) -> int:
     """Which of `count` positives or negatives a row uses at a step: a function of its arguments."""
     return 0 if count == 1 else int(content_id("choice", seed, step, row, what), 16) % count
@@ -71,4 +108,6 @@ def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 def _identities(example: Example) -> frozenset[str]:
     query = "q" + content_id(example.instruction, normalised(example.query))
+    if example.family == CLASSIFICATION:
+        return frozenset([query])
     return frozenset([query, *("p" + content_id(normalised(text)) for text in example.positives)])
