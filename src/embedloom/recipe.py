@@ -151,6 +151,30 @@ class Source(Section):
     """Rows taken, drawn by the seed; 0 for all."""
 
 
+class Mine(Section):
+    """Hard negatives from the run's passages, for the rows that were written for one."""
+
+    retriever: str = "none"
+    """What searches: `bm25`, a model's name, or `none`, which leaves the rows as they are."""
+    negatives: int = Field(default=1, gt=0)
+    """So many a row; rows that have some are filled up."""
+    first: int = Field(default=1, gt=0)
+    """Ranks from `first` to `last` are taken."""
+    last: int = Field(default=30, gt=0)
+    below: float = Field(default=0.95, ge=0, le=1)
+    """Largest share of the positive's score that a negative may have; 0 for no limit."""
+    pick: Literal["best", "drawn"] = "best"
+    """The best of these ranks, or some drawn by the seed."""
+    known: list[str] = []
+    """BEIR folders and files of rows whose answers are no negatives either."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Mine:
+        if self.first > self.last:
+            raise ValueError(f"first is {self.first}, behind last, {self.last}")
+        return self
+
+
 class Train(Section):
     """The tuning of the base model (paper section 4)."""
 
@@ -222,6 +246,7 @@ class Recipe(Section):
     tasks: list[GivenTask] = []
     generate: Generate = Generate()
     curate: Curate = Curate()
+    mine: Mine = Mine()
     train: Train = Train()
     eval: Evaluate = Evaluate()
     search: Search = Search()

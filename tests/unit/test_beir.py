@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedloom.data.beir import RetrievalSet, read_beir, read_corpus_file, write_beir
+from embedloom.data.beir import RetrievalSet, read_answers, read_beir, read_corpus_file, write_beir
 from embedloom.errors import DataError
 from embedloom.records import Document
 
@@ -133,3 +133,18 @@ def test_an_id_that_qrels_cannot_carry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="tab"):
         write_beir(broken, tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_answers_of_every_split_are_read_without_the_corpus(tmp_path: Path) -> None:
+    (tmp_path / "qrels").mkdir()
+    queries = [{"_id": "q1", "text": "first"}, {"_id": "q2", "text": "second"}]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(q) + "\n" for q in queries), encoding="utf-8")
+    head = "query-id\tcorpus-id\tscore\n"
+    (tmp_path / "qrels" / "train.tsv").write_text(f"{head}q1\td1\t1\nq1\td2\t0\n", encoding="utf-8")
+    (tmp_path / "qrels" / "test.tsv").write_text(f"{head}q2\td2\t2\n", encoding="utf-8")
+    assert list(read_answers(tmp_path)) == [("second", "d2"), ("first", "d1")]
+    (tmp_path / "qrels" / "dev.tsv").write_text(f"{head}q3\td2\t2\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"dev\.tsv:2: query id 'q3' is not in queries\.jsonl"):
+        list(read_answers(tmp_path))
+    with pytest.raises(DataError, match=r"no queries\.jsonl"):
+        list(read_answers(tmp_path / "qrels"))

@@ -14,6 +14,7 @@ VERBS = {
     "run": ("embedloom.cli.run", "Does every stage of a recipe that is missing, from corpus to report."),
     "card": ("embedloom.cli.card", "Describes training rows on a page: languages, lengths, repetition, samples."),
     "export": ("embedloom.cli.export", "Writes a run's rows as Parquet files with a card, for the datasets library."),
+    "mine": ("embedloom.cli.mine", "Gives training rows hard negatives from a corpus."),
     "generate": ("embedloom.cli.generate", "Asks the language model, or tells what that would cost."),
     "batch": ("embedloom.cli.batch", "Generates through Batch-API files: export, import."),
     "eval": ("embedloom.cli.eval", "Measures a model on evaluation sets."),

@@ -23,6 +23,7 @@ STAGES = (
     "parse",
     "curate",
     "mix",
+    "mine",
     "card",
     "train",
     "eval",
@@ -92,6 +93,7 @@ def _do(run: Run, until: str) -> None:
     from embedloom.cli.describing import card
     from embedloom.cli.factory import Factory
     from embedloom.cli.measure import build_index, measure, search
+    from embedloom.cli.mining import mine_negatives
     from embedloom.cli.reporting import report
     from embedloom.cli.tuning import mix, tune
 
@@ -101,7 +103,7 @@ def _do(run: Run, until: str) -> None:
         if stage in wanted:
             factory.do(stage)
     factory.close()
-    later = {"mix": mix, "card": card, "train": tune, "eval": measure}
+    later = {"mix": mix, "mine": mine_negatives, "card": card, "train": tune, "eval": measure}
     later |= {"index": build_index, "search": search, "report": report}
     for stage, work in later.items():
         if stage in wanted:

@@ -17,6 +17,8 @@ from embedloom.records import Example, content_id
 from embedloom.run import file_hash, read_records, write_records
 
 MODEL = "model"
+MINED = "mined.jsonl"
+"""The training rows with the hard negatives that were mined for them, where the recipe asks for that."""
 TRAINING = "training"
 """Folder of the trainer's state and log, below the run folder."""
 
@@ -43,8 +45,14 @@ def mix(run: Run) -> None:
     run.stage("mix", settings=told, inputs=["curated.jsonl"] if synthetic else [], files=["train.jsonl"], work=work)
 
 
+def training_file(run: Run) -> str:
+    """The file of the run that holds the rows to train on."""
+    return "train.jsonl" if run.recipe.mine.retriever == "none" else MINED
+
+
 def tune(run: Run) -> None:
-    """Trains LoRA weights on `train.jsonl` and saves the merged checkpoint."""
+    """Trains LoRA weights on the training rows and saves the merged checkpoint."""
+    rows = training_file(run)
     settings = run.recipe.train
     told = {**settings.model_dump(), "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
 
@@ -61,8 +69,8 @@ def tune(run: Run) -> None:
         from embedloom.train.loss import Objective
 
         folder = run.folder / TRAINING
-        _clear_other_training(folder, content_id("train", told, run.folder.content("train.jsonl")))
-        examples = list(read_records(run.folder / "train.jsonl", Example))
+        _clear_other_training(folder, content_id("train", told, run.folder.content(rows)))
+        examples = list(read_records(run.folder / rows, Example))
         steps = max(1, round(settings.epochs * len(examples) / settings.batch_size))
         if settings.max_steps:
             steps = min(steps, settings.max_steps)
@@ -124,7 +132,7 @@ def tune(run: Run) -> None:
         return {"steps": len(logs), "tokens": sum(log.tokens for log in logs), "fingerprint": identity}
 
     files = [MODEL, f"{TRAINING}/log.jsonl"]
-    run.stage("train", settings=told, inputs=["train.jsonl"], files=files, work=work)
+    run.stage("train", settings=told, inputs=[rows], files=files, work=work)
 
 
 def _clear_other_training(folder: Path, key: str) -> None:

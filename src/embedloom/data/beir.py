@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,21 +65,50 @@ def read_corpus_file(path: Path) -> tuple[Document, ...]:
     """
     seen: dict[str, int] = {}
     documents = []
+    for line, document in stream_corpus_file(path):
+        if document.id in seen:
+            raise DataError(f"document id {document.id!r} occurs twice (first in line {seen[document.id]})", path, line)
+        seen[document.id] = line
+        documents.append(document)
+    if not documents:
+        raise DataError("the corpus is empty; expected one JSON object with '_id' and 'text' a line", path)
+    return tuple(documents)
+
+
+def stream_corpus_file(path: Path) -> Iterator[tuple[int, Document]]:
+    """The documents of a corpus file one by one, with their lines, counted from 1; ids may occur twice.
+
+    Raises:
+        DataError: a malformed line or a missing key.
+    """
     for line, obj in read_objects(path):
         identity = identity_of(obj, "_id", path, line)
-        if identity in seen:
-            raise DataError(f"document id {identity!r} occurs twice (first in line {seen[identity]})", path, line)
-        seen[identity] = line
         if "text" not in obj:
             raise DataError(f"key 'text' is missing; the line has {', '.join(map(repr, obj))}", path, line)
         title = obj.get("title") or ""
         for key, value in (("text", obj["text"]), ("title", title)):
             if not isinstance(value, str):
                 raise DataError(f"key {key!r}: expected text, got {type(value).__name__}", path, line)
-        documents.append(Document(identity, obj["text"], title))
-    if not documents:
-        raise DataError("the corpus is empty; expected one JSON object with '_id' and 'text' a line", path)
-    return tuple(documents)
+        yield line, Document(identity, obj["text"], title)
+
+
+def read_answers(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each query's text with the id of each document that is relevant to it, of every split; the corpus is not read.
+
+    Raises:
+        DataError: queries.jsonl or every qrels file is missing, a line is malformed, a query has no text.
+    """
+    path = part_of(folder, "queries.jsonl")
+    texts = {identity_of(obj, "_id", path, line): text_of(obj, "text", path, line) for line, obj in read_objects(path)}
+    files = sorted((folder / "qrels").glob("*.tsv"))
+    if not files:
+        raise DataError("no qrels/SPLIT.tsv in this folder", folder)
+    for source in files:
+        for line, (query, document, score) in _cells(source):
+            if _relevance(score, source, line) > 0:
+                if query not in texts:
+                    raise DataError(f"query id {query!r} is not in queries.jsonl", source, line)
+                yield texts[query], document
 
 
 def write_beir(retrieval: RetrievalSet, path: Path) -> None:
@@ -127,6 +156,16 @@ def _read_qrels(path: Path, split: str, queries: set[str], documents: set[str]) 
         there = sorted(p.stem for p in source.parent.glob("*.tsv"))
         raise DataError(f"no such file; splits with qrels: {', '.join(there) or 'none'}", source)
     qrels: dict[str, dict[str, int]] = {}
+    for line, cells in _cells(source):
+        _judge(qrels, cells, source, line, queries, documents)
+    relevant = {query: judged for query, judged in qrels.items() if any(score > 0 for score in judged.values())}
+    if not relevant:
+        raise DataError("no query has a relevant document (a score above 0)", source)
+    return relevant
+
+
+def _cells(source: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+    """The three values of each line of a qrels file behind its header."""
     line = 0
     try:
         with open(source, encoding="utf-8") as file:
@@ -136,33 +175,32 @@ def _read_qrels(path: Path, split: str, queries: set[str], documents: set[str]) 
                 cells = tuple(row.rstrip("\r\n").split("\t"))
                 if len(cells) != 3:
                     raise DataError(f"expected 3 values with tabs between, got {len(cells)}", source, line)
-                if line == 1:
-                    if cells != HEADER:
-                        want = " ".join(HEADER)
-                        raise DataError(f"expected the header {want!r}, got {' '.join(cells)!r}", source, line)
-                    continue
-                _judge(qrels, cells, source, line, queries, documents)
+                if line > 1:
+                    yield line, (cells[0], cells[1], cells[2])
+                elif cells != HEADER:
+                    want = " ".join(HEADER)
+                    raise DataError(f"expected the header {want!r}, got {' '.join(cells)!r}", source, line)
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", source, line + 1) from None
-    relevant = {query: judged for query, judged in qrels.items() if any(score > 0 for score in judged.values())}
-    if not relevant:
-        raise DataError("no query has a relevant document (a score above 0)", source)
-    return relevant
+
+
+def _relevance(score: str, source: Path, line: int) -> int:
+    try:
+        return int(score)
+    except ValueError:
+        raise DataError(f"score {score!r} is no whole number", source, line) from None
 
 
 def _judge(
     qrels: dict[str, dict[str, int]],
-    cells: tuple[str, ...],
+    cells: tuple[str, str, str],
     source: Path,
     line: int,
     queries: set[str],
     documents: set[str],
 ) -> None:
     query, document, score = cells
-    try:
-        relevance = int(score)
-    except ValueError:
-        raise DataError(f"score {score!r} is no whole number", source, line) from None
+    relevance = _relevance(score, source, line)
     if query not in queries:
         raise DataError(f"query id {query!r} is not in queries.jsonl", source, line)
     if relevance > 0 and document not in documents:
