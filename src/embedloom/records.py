@@ -149,8 +149,8 @@ class Document:
 
     @property
     def content(self) -> str:
-        """Title and text with one space between, or the text alone."""
-        return f"{self.title} {self.text}".strip() if self.title else self.text
+        """Title and text with one space between, or the text alone, without blanks at the ends."""
+        return f"{self.title} {self.text}".strip()
 
 
 @dataclass(frozen=True, slots=True)
