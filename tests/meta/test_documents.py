@@ -65,7 +65,7 @@ def test_the_lowest_versions_are_the_declared_bounds() -> None:
     lowest = pins("constraints-lowest.txt")
     declared = {
         canonicalize_name(r.name): Version(next(iter(r.specifier)).version)
-        for r in requirements("baselines", "evals", "languages", "openai")
+        for r in requirements("baselines", "evals", "languages", "openai", "serve")
     }
     assert lowest == declared
 

@@ -20,6 +20,7 @@ VERBS = {
     "eval": ("embedloom.cli.eval", "Measures a model on evaluation sets."),
     "index": ("embedloom.cli.index", "Encodes a corpus into a vector index."),
     "search": ("embedloom.cli.search", "Searches an index."),
+    "serve": ("embedloom.cli.serve", "Serves a model over HTTP, with search in an index."),
     "check": ("embedloom.cli.check", "Proves a checkpoint's input contract and parity with sentence-transformers."),
     "models": ("embedloom.cli.models", "Lists the models that install from the package registry."),
 }

@@ -1,0 +1,165 @@
+"""A loaded server: requests a second and latency at 1, 8 and 64 clients, beside one request at a time.
+
+Both servers are processes of their own with the same random model, and share the machine with the clients. The other
+one is what people write in an hour: the same framework and the same encoder behind a lock, without batching.
+Each client sends its next request when the last is answered: half are queries of a dozen tokens, half documents of a
+hundred or so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+CLIENTS = (1, 8, 64)
+SECONDS = 5.0
+WARM = 0.5
+SIZES = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 8}
+INSTRUCTION = "Given a question, retrieve passages that answer it"
+
+
+def measure() -> dict[str, Any]:
+    """Requests a second, latencies in milliseconds, statuses, and the server's memory before and after."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from tiny import save_tiny
+
+    figures: dict[str, Any] = {"seconds_each": SECONDS, "load_before": round(os.getloadavg()[0], 2), "model": SIZES}
+    with tempfile.TemporaryDirectory() as folder:
+        model = save_tiny(Path(folder) / "model", "gemma3", **SIZES)
+        commands = {
+            "one_at_a_time": [sys.executable, __file__, str(model)],
+            "embedloom": [sys.executable, "-m", "embedloom", "serve", str(model), "--port", "0"],
+        }
+        for name, command in commands.items():
+            with server(command) as url:
+                asyncio.run(load(url, CLIENTS[-1], WARM))
+                before = memory(url)
+                figures[name] = {f"clients_{count}": asyncio.run(load(url, count, SECONDS)) for count in CLIENTS}
+                figures[name]["memory_mib"] = [before, memory(url)]
+    most = f"clients_{CLIENTS[-1]}"
+    ours, theirs = (figures[name][most]["requests_per_second"] for name in ("embedloom", "one_at_a_time"))
+    figures["times_the_throughput"] = round(ours / theirs, 2)
+    return figures
+
+
+@contextmanager
+def server(command: list[str]) -> Iterator[str]:
+    """The address of a server that says where it is on standard error."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if " at http://" in line)
+        address = line.split(" at ", 1)[1].split(";")[0].strip()
+        # Its log must not fill the pipe.
+        draining = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+        try:
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
+            draining.wait()
+
+
+def memory(url: str) -> int:
+    """The server's resident memory, MiB."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    found = next(line for line in lines if line.startswith("process_resident_memory_bytes"))
+    return round(float(found.split()[1]) / 2**20)
+
+
+def bodies(client: int) -> Iterator[bytes]:
+    """A client's requests."""
+    number = client
+    while True:
+        if number % 2:
+            body = {"input": f"where do boats wait for wind {number}", "instruction": INSTRUCTION}
+        else:
+            body = {"input": f"{number}: " + "boats wait for wind from the north as night falls " * (2 + number % 3)}
+        yield json.dumps(body | {"encoding_format": "base64"}).encode()
+        number += 1
+
+
+async def load(url: str, clients: int, seconds: float) -> dict[str, Any]:
+    """As many clients as asked for, each with one request in flight."""
+    import aiohttp
+
+    taken: list[float] = []
+    statuses: Counter[int] = Counter()
+    end = time.perf_counter() + seconds
+
+    async def client(number: int) -> None:
+        for body in bodies(number):
+            started = time.perf_counter()
+            if started >= end:
+                return
+            headers = {"content-type": "application/json"}
+            async with session.post(f"{url}/v1/embeddings", data=body, headers=headers) as answer:
+                await answer.read()
+                statuses[answer.status] += 1
+            taken.append(time.perf_counter() - started)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        began = time.perf_counter()
+        await asyncio.gather(*(client(number) for number in range(clients)))
+        elapsed = time.perf_counter() - began
+    taken.sort()
+    return {
+        "requests_per_second": round(len(taken) / elapsed, 1),
+        "p50_ms": round(taken[len(taken) // 2] * 1000, 1),
+        "p99_ms": round(taken[int(len(taken) * 0.99)] * 1000, 1),
+        "statuses": {str(status): count for status, count in sorted(statuses.items())},
+    }
+
+
+def one_at_a_time(folder: Path) -> None:
+    """The other server."""
+    import base64
+    import threading
+
+    from prometheus_client import REGISTRY, generate_latest
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    from embedloom.model.encoder import open_encoder
+    from embedloom.serve.server import address_of, bind, serve
+
+    encoder, lock = open_encoder(folder), threading.Lock()
+
+    def encoded(body: dict[str, Any]) -> Any:
+        with lock:
+            if "instruction" in body:
+                return encoder.encode_queries([body["input"]], body["instruction"])
+            return encoder.encode_documents([body["input"]])
+
+    async def embeddings(request: Request) -> Response:
+        [vector] = await run_in_threadpool(encoded, await request.json())
+        shown = base64.b64encode(vector.tobytes()).decode()
+        return JSONResponse({"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": shown}]})
+
+    async def metrics(request: Request) -> Response:
+        return Response(generate_latest(REGISTRY))
+
+    routes = [Route("/v1/embeddings", embeddings, methods=["POST"]), Route("/metrics", metrics)]
+    bound = bind("127.0.0.1", 0)
+    told = f"serving at {address_of(bound)};"
+    serve(Starlette(routes=routes), bound, started=lambda: print(told, file=sys.stderr, flush=True))
+
+
+if __name__ == "__main__":
+    one_at_a_time(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""The model behind HTTP: embeddings as OpenAI's clients expect them, search, reranking, and a search page."""
