@@ -118,6 +118,13 @@ def test_nothing_is_loaded_and_nothing_runs() -> None:
     assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
+def test_the_page_on_the_data_is_linked_where_there_is_one() -> None:
+    page = Page(render_report(dataclasses.replace(FULL, tallies=(), data_page="data.html")))
+    assert [attributes.get("href") for tag, attributes in page.tags if tag == "a"] == ["data.html"]
+    assert "What was asked for" in page.text
+    assert "What was asked for" not in text_of(render_report(FULL))
+
+
 def hostile(value: object) -> object:
     """The same record with every text in it replaced by something that wants to be markup."""
     if isinstance(value, str):

@@ -69,6 +69,7 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
             recipe=json.dumps(settings, ensure_ascii=False, indent=1),
             versions=versions(),
             notes={name: text for name, text in notes.items() if text},
+            data_page=PAGE if (run.folder / PAGE).exists() else "",
         )
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from embedloom.curate.description import STEPS, Description, Group
 from embedloom.curate.yields import Yields
+from embedloom.page.rendering import render
 from embedloom.records import Example, Reject
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,27 +65,12 @@ def parameters_of(name: str) -> float:
 
 def card_html(card: Card) -> str:
     """The card as one page that loads nothing. Whatever comes from data is escaped."""
-    return _render("data.html", card, autoescape=True)
+    return render(TEMPLATES, "data.html", _view(card), filters=FILTERS)
 
 
 def card_markdown(card: Card) -> str:
     """The card as Markdown. Text that comes from data can't become markup."""
-    return _render("data.md", card, autoescape=False)
-
-
-def _render(name: str, card: Card, *, autoescape: bool) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=autoescape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(shortened=_shortened, cell=_cell, percent=_percent, table=_table)
-    return environment.get_template(name).render(**_view(card))
+    return render(TEMPLATES, "data.md", _view(card), filters=FILTERS, escape=False)
 
 
 def _view(card: Card) -> dict[str, Any]:
@@ -246,10 +232,6 @@ def _table(columns: Sequence[Column], name: str) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (*rows, counts))
 
 
-def _shortened(text: str, characters: int = SHOWN_CHARACTERS) -> str:
-    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
-
-
 def _cell(text: str) -> str:
     """Text for a cell or a line of Markdown: one line, with what Markdown or HTML would read as markup escaped."""
     return re.sub(r"([\\`*_{}\[\]<>|#~!])", r"\\\1", " ".join(text.split()))
@@ -257,3 +239,7 @@ def _cell(text: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {"cell": _cell, "percent": _percent, "table": _table}
+"""What the templates write texts and numbers with."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from embedloom.evals.charts import Curve, Tick, Whisker, curve, whisker
 from embedloom.evals.intervals import Estimate
 from embedloom.evals.leaderboard import LeaderboardRow, figure_text, signed_text, systems_of
+from embedloom.page.rendering import render
 from embedloom.records import Example
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,6 +85,7 @@ class Report:
         recipe: the settings, as text.
         versions: {package: version}.
         notes: other facts, {name: value}, such as machine, commit and licence.
+        data_page: file beside the page that describes the data; "" if there is none.
     """
 
     title: str
@@ -101,34 +103,27 @@ class Report:
     recipe: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    data_page: str = ""
 
 
 def render_report(report: Report) -> str:
-    """The page as HTML. Whatever comes from data or models is escaped; no script, no link, nothing is loaded."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(figure=figure_text, signed=signed_text, shortened=_shortened, duration=_duration)
+    """The page as HTML. Whatever comes from data or models is escaped; no script, nothing is loaded."""
     systems = systems_of(report.rows)
     low, high, ticks = _figure_axis(report.rows)
-    return environment.get_template("report.html").render(
-        report=report,
-        systems=systems,
-        marks={system: _mark(system, report, systems) for system in systems},
-        rows=[_row_view(row, systems, low, high) for row in report.rows],
-        ticks=ticks,
-        verdict=_verdict(report.rows),
-        curves=_curves(report.steps),
-        tallies=[_tally_view(tally) for tally in report.tallies if tally.counts],
-        example_characters=EXAMPLE_CHARACTERS,
-        hit_characters=HIT_CHARACTERS,
-    )
+    view = {
+        "report": report,
+        "systems": systems,
+        "marks": {system: _mark(system, report, systems) for system in systems},
+        "rows": [_row_view(row, systems, low, high) for row in report.rows],
+        "ticks": ticks,
+        "verdict": _verdict(report.rows),
+        "curves": _curves(report.steps),
+        "tallies": [_tally_view(tally) for tally in report.tallies if tally.counts],
+        "example_characters": EXAMPLE_CHARACTERS,
+        "hit_characters": HIT_CHARACTERS,
+    }
+    filters = {"figure": figure_text, "signed": signed_text, "duration": _duration}
+    return render(TEMPLATES, "report.html", view, filters=filters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +198,6 @@ def _tally_view(tally: Tally) -> _TallyView:
     largest = max((count for _, count in shown), default=0) or 1
     total = sum(count for _, count in counts)
     return _TallyView(tally.title, total, [(name, count, 100 * count / largest) for name, count in shown])
-
-
-def _shortened(text: str, characters: int) -> str:
-    return text if len(text) <= characters else text[: characters - 1].rstrip() + "…"
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""What every page that a run leaves has in common: its frame, its style, how it is made from a template."""
