@@ -42,5 +42,12 @@ def test_a_hub_data_set_is_taken_from_the_cache_or_the_sentence_says_what_else_t
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(DataError, match=r"hub:a/b is not in the local cache .* path:FOLDER"):
+    with pytest.raises(DataError, match=r"hub:a/b is not in the local cache .*--repo-type dataset a/b.* path:FOLDER"):
+        data_path("hub:a/b")
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError("no space left\non the disk")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(DataError, match=r"hub:a/b can't be fetched: no space left$"):
         data_path("hub:a/b")

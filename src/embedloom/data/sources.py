@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embedloom.errors import DataError
+from embedloom.hub import hub_folder
 
 
 def data_path(name: str | Sequence[str]) -> Path:
@@ -30,24 +31,8 @@ def data_path(name: str | Sequence[str]) -> Path:
 
 def _one(name: str) -> Path:
     if name.startswith("hub:"):
-        return _hub_folder(name.removeprefix("hub:"))
+        return hub_folder(name.removeprefix("hub:"), "dataset", DataError)
     path = Path(name.removeprefix("path:")).expanduser()
     if not path.exists():
         raise DataError("no such file or folder", path)
     return path
-
-
-def _hub_folder(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(repository, repo_type="dataset", allow_patterns=["*.jsonl", "*.jsonl.gz", "*.tsv"])
-        )
-    except HFValidationError:
-        raise DataError(f"hub:{repository} is not a repository name; expected hub:organisation/dataset") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
-        raise DataError(
-            f"hub:{repository} is not in the local cache and the hub can't be reached; give a folder with path:FOLDER"
-        ) from None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedloom.errors import ModelError
+from embedloom.hub import hub_folder
 from embedloom.model.registry import REGISTRY, registry_folder
 
 
@@ -25,7 +26,7 @@ def model_folder(name: str, notice: Callable[[str], None] | None = None) -> Path
     if scheme == "registry":
         return registry_folder(rest, notice)
     if scheme == "hub":
-        return _hub_folder(rest)
+        return hub_folder(rest, "model", ModelError)
     if scheme != "path":
         raise ModelError(f"model {name!r}: unknown scheme {scheme!r}; expected registry:, hub: or path:")
     folder = Path(rest).expanduser()
@@ -39,22 +40,3 @@ def model_folder(name: str, notice: Callable[[str], None] | None = None) -> Path
             f"{rest}: no config.json in this folder; expected a model that transformers or sentence-transformers saved"
         )
     return folder
-
-
-def _hub_folder(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(repository, ignore_patterns=["*.bin", "*.pt", "*.gguf", "*.onnx", "*.h5", "*.msgpack"])
-        )
-    except HFValidationError:
-        raise ModelError(f"hub:{repository} is not a repository name; expected hub:organisation/model") from None
-    except LocalEntryNotFoundError:
-        raise ModelError(
-            f"hub:{repository} is not in the local cache and the hub can't be reached; "
-            f"run `hf download {repository}` where there is a network, or use path:FOLDER"
-        ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"hub:{repository} can't be fetched: {str(error).splitlines()[0]}") from None
