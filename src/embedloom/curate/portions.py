@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ def judged_portions(path: Path, checks: Checks, near_duplicate: float, *, proces
     if processes <= 1 or path.stat().st_size <= SIZE:
         yield from (judge(path, portion, checks, near_duplicate) for portion in cut)
         return
+    others = set(active_children())
     # Started afresh: a fork would inherit the threads and locks of whatever else this process has loaded.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting: deque[Future[Judged]] = deque()
@@ -62,6 +63,9 @@ def judged_portions(path: Path, checks: Checks, near_duplicate: float, *, proces
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
+            # The pool ends its processes, but for one that was just being started: for that it would wait for ever.
+            for process in set(active_children()) - others:
+                process.kill()
             raise RunError(
                 "a process that checks rows was killed, perhaps for want of memory; set curate.processes=1"
             ) from None
