@@ -218,6 +218,8 @@ def test_grounded_text_faults(text: str, finish: str, expected: str) -> None:
 
 def test_copying_a_demonstration_is_an_echo() -> None:
     assert rule("grounded", " why does bread dough take longer to rise in the cold\n", style="base") == "echoed-prompt"
+    assert rule("short-long", " 衣服上的油渍怎么洗掉\nDocument: x\n\n", style="base") == "echoed-prompt"
+    assert isinstance(result("short-long", " 衣服\nDocument: x\n\n", style="base"), Example)
 
 
 def test_labelled_text() -> None:
@@ -229,6 +231,14 @@ def test_labelled_text() -> None:
         ("It opens at nine.",),
         ("It is red.",),
     )
+
+
+def test_what_a_plain_model_goes_on_with_is_no_part_of_the_last_value() -> None:
+    text = " a query\nDocument: It opens.\nWrong document:\nIt is red.\nWrong document: No.\nRight document: It"
+    for finish in ("stop", "length"):
+        found = result("short-long", text, style="base", finish=finish)
+        assert isinstance(found, Example)
+        assert (found.positives, found.negatives) == (("It opens.",), ("It is red.",))
 
 
 def test_optional_label_may_be_absent_or_cut_off() -> None:

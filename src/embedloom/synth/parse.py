@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
-from embedloom.data.words import collapse
+from embedloom.data.words import collapse, unspaced_share
 from embedloom.records import Example, Generation, Prompt, Reject
 from embedloom.synth.families import family
 from embedloom.synth.json_reply import ReplyError, read_object
@@ -67,7 +67,7 @@ def parse_reply(prompt: Prompt, reply: Generation) -> Example:
         if key and not values[key]:
             raise ReplyError("empty", key)
     query = values[kind.query] if kind.query else prompt.passage
-    if kind.query and len(query) > 20 and query in prompt.prefix:
+    if kind.query and query in prompt.prefix and len(query) > (6 if unspaced_share(query) > 0.5 else 20):
         raise ReplyError("echoed-prompt", query[:80])
     negative = values.get(kind.negative, "")
     return Example(
@@ -115,6 +115,8 @@ def reply_values(prompt: Prompt, reply: Generation) -> dict[str, str]:
 def labelled(text: str, fields: tuple[ReplyField, ...], stop: Iterable[str], *, cut_off: bool) -> dict[str, str]:
     """Values of a text reply `first value\\nLabel: value ...`, up to the first of `stop`.
 
+    The last of several values ends with its line.
+
     Raises:
         ReplyError: `missing-label`, or `truncated` if the last needed value was cut off.
     """
@@ -128,11 +130,13 @@ def labelled(text: str, fields: tuple[ReplyField, ...], stop: Iterable[str], *, 
         following = fields[place + 1] if place + 1 < len(fields) else None
         match = re.search(rf"^\s*{re.escape(following.label)}\s*:", rest, re.MULTILINE) if following else None
         if match is None:
-            if cut_off:
+            # A plain model goes on with labels that nobody asked for; a value has one line, as in the demonstrations.
+            value, whole, _ = rest.lstrip().partition("\n")
+            if cut_off and not whole:
                 if field.optional:
                     break
                 raise ReplyError("truncated", field.key)
-            values[field.key] = rest
+            values[field.key] = value if len(fields) > 1 else rest
             needed = [later.key for later in fields[place + 1 :] if not later.optional]
             if needed:
                 raise ReplyError("missing-label", needed[0])
