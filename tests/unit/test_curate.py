@@ -181,6 +181,7 @@ def test_yields_count_by_family_language_and_rule() -> None:
         "by_family": {"short-long": {"asked": 3, "parsed": 2, "kept": 1}},
         "by_language": {"German": {"asked": 3, "parsed": 2, "kept": 1}},
         "rejects": {"parse/no-json": 1, "rules/length": 1},
+        "rejects_by_family": {"short-long": {"parse/no-json": 1, "rules/length": 1}},
         "texts_held_to_a_language": 2,
         "texts_too_short_to_judge": {},
     }

@@ -56,11 +56,12 @@ class Yields:
                 counts[key[place]] += count
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
-    def rules(self) -> dict[str, int]:
-        """Rejects by `stage/rule`, the most frequent first."""
+    def rules(self, family: str = "") -> dict[str, int]:
+        """Rejects by `stage/rule`, the most frequent first; of one family or of all."""
         counts: Counter[str] = Counter()
-        for (stage, rule, *_), count in self.dropped.items():
-            counts[f"{stage}/{rule}"] += count
+        for (stage, rule, own, _), count in self.dropped.items():
+            if family in ("", own):
+                counts[f"{stage}/{rule}"] += count
         return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
     def short_texts(self) -> dict[str, tuple[int, int]]:
@@ -77,6 +78,7 @@ class Yields:
             "by_family": self.table("family"),
             "by_language": self.table("language"),
             "rejects": self.rules(),
+            "rejects_by_family": {name: self.rules(name) for name in self.table("family") if self.rules(name)},
             "texts_held_to_a_language": self.texts.total(),
             "texts_too_short_to_judge": {name: short for name, (short, _) in self.short_texts().items()},
         }

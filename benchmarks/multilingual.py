@@ -1,0 +1,18 @@
+"""The data factory on the embedded default: six families, 12 languages, and what is left of what was asked."""
+
+import json
+
+from recipe_run import ROOT, embedloom
+
+
+def measure() -> dict[str, object]:
+    """Yields of recipes/multilingual.toml up to its data card, by family, language and rule."""
+    folder = ROOT / "runs" / "multilingual"
+    embedloom("run", str(ROOT / "recipes" / "multilingual.toml"), "--out", str(folder), "--until", "card")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    asked = {name: manifest["generate"][name] for name in ("generations", "input_tokens", "output_tokens")}
+    return {
+        "stages": {stage: entry["seconds"] for stage, entry in manifest.items()},
+        **asked,
+        **manifest["card"]["yields"],
+    }
