@@ -12,18 +12,10 @@ import numpy as np
 import torch
 
 from embedloom.errors import ContractError, ModelError
-from embedloom.model.backbone import (
-    best_device,
-    hidden_states,
-    load_backbone,
-    load_tokenizer,
-    named_dtype,
-    pad_batch,
-    pass_tokens,
-)
+from embedloom.model.backbone import best_device, load_backbone, load_tokenizer, named_dtype, pass_tokens
 from embedloom.model.fingerprint import fingerprint
-from embedloom.model.inputs import InputContract, contract_for, length_sorted, read_contract, token_ids
-from embedloom.model.pooling import pool
+from embedloom.model.inputs import InputContract, contract_for, read_contract, token_ids
+from embedloom.model.passes import plan_passes, row_vectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,10 +70,12 @@ class Encoder:
         vectors_ND = np.empty((len(rows), self.dimension), dtype=np.float32)
         pad = self.tokenizer.pad_token_id or 0
         with torch.inference_mode():
-            for group in length_sorted(map(len, rows), token_budget=self.token_budget, max_rows=256):
-                ids_BL, mask_BL = pad_batch([rows[row] for row in group], pad, self.device)
-                states_BLD = hidden_states(self.backbone, ids_BL, mask_BL)
-                vectors_ND[group] = pool(states_BLD, mask_BL, self.contract.pooling).cpu().numpy()
+            for group in plan_passes(rows, token_budget=self.token_budget):
+                some = [rows[row] for row in group]
+                vectors_BD = row_vectors(
+                    self.backbone, some, pooling=self.contract.pooling, pad=pad, device=self.device
+                )
+                vectors_ND[group] = vectors_BD.cpu().numpy()
                 if progress is not None:
                     progress(len(group))
         return vectors_ND

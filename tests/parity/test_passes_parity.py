@@ -1,0 +1,131 @@
+"""A beginning that is computed once gives the vectors and gradients of one that every row repeats."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedloom.model.backbone import hidden_states, pad_batch
+from embedloom.model.passes import BEGINNING, common_beginning, plan_passes, row_states, row_vectors
+from embedloom.model.pooling import POOLINGS, pool
+from embedloom.train.lora import add_lora
+from tiny import model_of
+
+CPU = torch.device("cpu")
+KINDS = ["gemma3", "llama", "qwen3", "mistral"]
+START = list(range(40, 40 + 19))
+ROWS = [[*START, *range(5, 5 + length)] for length in (3, 40, 1, 17)]
+"""Common beginning, then texts shorter and longer than the tiny models' sliding window."""
+
+
+def plain(model: torch.nn.Module, rows: list[list[int]], pooling: str) -> torch.Tensor:
+    ids, mask = pad_batch(rows, 0, CPU)
+    return pool(hidden_states(model, ids, mask), mask, pooling)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_vectors_are_those_of_the_repeated_beginning(kind: str, pooling: str) -> None:
+    model = model_of(kind)
+    assert common_beginning(ROWS) == len(START)
+    with torch.inference_mode():
+        found = row_vectors(model, ROWS, pooling=pooling, pad=0, device=CPU)
+        torch.testing.assert_close(found, plain(model, ROWS, pooling), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_and_mask_are_whole(kind: str) -> None:
+    model = model_of(kind)
+    with torch.inference_mode():
+        states, mask = row_states(model, ROWS, pad=0, device=CPU)
+    ids, whole = pad_batch(ROWS, 0, CPU)
+    assert torch.equal(mask, whole)
+    assert states.shape[:2] == ids.shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_those_of_the_repeated_beginning(kind: str) -> None:
+    def gradients(shared: bool) -> dict[str, torch.Tensor]:
+        model = add_lora(model_of(kind), rank=4, alpha=8, dropout=0.0, seed=1)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+        model.train()
+        if shared:
+            vectors = row_vectors(model, ROWS, pooling="last", pad=0, device=CPU)
+        else:
+            vectors = plain(model, ROWS, "last")
+        (vectors * torch.arange(vectors.numel()).reshape(vectors.shape).sin()).sum().backward()
+        return {name: p.grad for name, p in model.named_parameters() if p.requires_grad and p.grad is not None}
+
+    shared, repeated = gradients(True), gradients(False)
+    assert shared.keys() == repeated.keys()
+    for name, gradient in repeated.items():
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(
+            shared[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+def test_layers_that_are_computed_again_repeat_the_beginning() -> None:
+    model = model_of("llama")
+    expected = plain(model, ROWS, "last")
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    found = row_vectors(model.train(), ROWS, pooling="last", pad=0, device=CPU)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    found.sum().backward()
+
+
+def test_a_beginning_costs_its_tokens_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("llama")
+    computed = []
+    forward = type(model).forward
+
+    def counting(self: torch.nn.Module, **arguments: object) -> object:
+        computed.append(arguments["input_ids"].numel())
+        return forward(self, **arguments)
+
+    monkeypatch.setattr(type(model), "forward", counting)
+    with torch.inference_mode():
+        row_vectors(model, ROWS, pooling="last", pad=0, device=CPU)
+    assert computed == [len(START), 4 * 40]
+
+
+def test_rows_that_are_equal_or_short_keep_a_token_of_their_own() -> None:
+    assert common_beginning([START, START]) == len(START) - 1
+    assert common_beginning([START, START[:5]]) == 4
+    assert common_beginning([[1], [1, 2]]) == 0
+    model = model_of("qwen3")
+    with torch.inference_mode():
+        for rows in ([START, START], [START, [*START, 7]], [START[:3], START[:3]]):
+            found = row_vectors(model, rows, pooling="last", pad=0, device=CPU)
+            torch.testing.assert_close(found, plain(model, rows, "last"), atol=1e-5, rtol=1e-5)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 30)), min_size=1, max_size=60),
+    st.integers(1, 400),
+    st.integers(1, 20),
+)
+def test_every_row_is_in_one_pass_within_the_budget(kinds: list[tuple[int, int]], budget: int, most: int) -> None:
+    rows = [[*([kind] * 12 if kind else []), *range(100, 100 + length)] for kind, length in kinds]
+    groups = plan_passes(rows, token_budget=budget, max_rows=most)
+    assert sorted(row for group in groups for row in group) == list(range(len(rows)))
+    for group in groups:
+        common = common_beginning([rows[row] for row in group])
+        own = max(len(rows[row]) for row in group) - (common if common >= BEGINNING else 0)
+        assert len(group) <= most
+        assert len(group) == 1 or len(group) * own <= budget
+
+
+def test_rows_of_one_instruction_go_together_where_it_pays() -> None:
+    queries = [[*START, 200 + n] for n in range(8)]
+    documents = [[300 + n, *range(20)] for n in range(8)]
+    mixed = [row for pair in zip(queries, documents, strict=True) for row in pair]
+    groups = plan_passes(mixed, token_budget=1024)
+    assert sorted(map(sorted, groups)) == [list(range(0, 16, 2)), list(range(1, 16, 2))]
+    assert len(plan_passes(mixed, token_budget=16_384)) == 1
