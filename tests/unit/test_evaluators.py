@@ -102,7 +102,7 @@ def test_bitext_counts_matches_both_ways() -> None:
     embedder = WordEmbedder()
     found = evaluate_bitext(embedder, pairs, task="tatoeba-deu-eng")
     assert figures(found) == {"f1": 1, "accuracy": 1, "f1_reversed": 1, "accuracy_reversed": 1}
-    assert embedder.asked == [("query", "Retrieve parallel sentences.", 4), ("document", "", 4)]
+    assert embedder.asked == [("query", "Retrieve parallel sentences.", 4)] * 2
     # The third line now translates nothing, and the first is asked for twice.
     wrong = (*pairs[:2], TranslationPair("red fox", "OLD CAR"), pairs[3])
     values = figures(evaluate_bitext(WordEmbedder(), wrong, task="t"))
@@ -110,10 +110,10 @@ def test_bitext_counts_matches_both_ways() -> None:
     assert values["f1"] == pytest.approx((2 / 3 + 1 + 1) / 4)
 
 
-def test_bitext_can_instruct_both_sides() -> None:
+def test_bitext_can_instruct_one_side_as_in_training() -> None:
     embedder = WordEmbedder()
-    evaluate_bitext(embedder, (TranslationPair("a", "b"),), task="bucc", instruct_both=True)
-    assert [role for role, _, _ in embedder.asked] == ["query", "query"]
+    evaluate_bitext(embedder, (TranslationPair("a", "b"),), task="bucc", instruct_both=False)
+    assert [role for role, _, _ in embedder.asked] == ["query", "document"]
 
 
 def test_reranking_orders_each_query_by_itself() -> None:

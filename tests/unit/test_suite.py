@@ -19,6 +19,7 @@ from word_embedder import WordEmbedder
 
 STS = [{"sentence1": "a b", "sentence2": "a c", "score": 3}, {"sentence1": "d", "sentence2": "e", "score": 0}]
 BITEXT = [{"sentence1": "a b", "sentence2": "a b"}, {"sentence1": "d", "sentence2": "d"}]
+DUPLICATES = [{"sentence1": "a b", "sentence2": "a c", "label": i % 2} for i in range(4)]
 RERANKING = [{"query": "a b", "positives": ["a b c"], "negatives": ["d"]}]
 LABELS = [{"text": f"{label} {i}", "label": label} for label in ("x", "y") for i in range(9)]
 
@@ -37,6 +38,7 @@ def everything(tmp_path: Path) -> Path:
     write(root / "sts" / "pairs" / "test.jsonl", STS)
     write(root / "bitext" / "tatoeba" / "deu-eng.jsonl", BITEXT)
     write(root / "bitext" / "tatoeba" / "fra-eng.jsonl", BITEXT)
+    write(root / "pairs" / "duplicates" / "test.jsonl", DUPLICATES)
     write(root / "reranking" / "order" / "test.jsonl", RERANKING)
     write(root / "classification" / "topics" / "test.jsonl", LABELS[::2])
     write(root / "classification" / "topics" / "train.jsonl", LABELS)
@@ -56,6 +58,7 @@ def test_a_folder_of_sets_is_read_by_name(everything: Path) -> None:
         ("tatoeba-fra-eng", "bitext", 4),
         ("topics", "classification", 27),
         ("groups", "clustering", 18),
+        ("duplicates", "pair-classification", 8),
         ("order", "reranking", 3),
         ("tiny", "retrieval", 3),
         ("pairs", "sts", 4),
@@ -117,7 +120,7 @@ def test_what_is_no_set_is_said_in_one_sentence(
 
 def test_a_folder_that_holds_itself_ends(everything: Path) -> None:
     os.symlink(everything, everything / "again")
-    assert len(discover(everything)) == 7
+    assert len(discover(everything)) == 8
 
 
 def test_one_model_over_all_families_tells_all_its_texts(everything: Path) -> None:

@@ -1,4 +1,5 @@
-"""Sentence pairs: JSONL with `sentence1`, `sentence2` and, for semantic similarity (STS), `score`."""
+"""Sentence pairs: JSONL with `sentence1`, `sentence2` and, by task, a `score` (STS), a `label` (pair classification)
+or neither (bitext)."""
 
 from __future__ import annotations
 
@@ -25,6 +26,15 @@ class TranslationPair:
 
     sentence1: str
     sentence2: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPair:
+    """Two sentences and whether people found that they belong together."""
+
+    sentence1: str
+    sentence2: str
+    positive: bool
 
 
 def read_scored_pairs(path: Path) -> tuple[ScoredPair, ...]:
@@ -60,3 +70,21 @@ def read_translation_pairs(path: Path) -> tuple[TranslationPair, ...]:
     if not pairs:
         raise DataError("is empty; expected one JSON object with 'sentence1' and 'sentence2' a line", path)
     return pairs
+
+
+def read_labelled_pairs(path: Path) -> tuple[LabelledPair, ...]:
+    """Reads a file of pair classification, in which `label` is 1 or 0; `.gz` too.
+
+    Raises:
+        DataError: a malformed line, a missing or empty sentence, a label other than 0 and 1, or only one of both.
+    """
+    pairs = []
+    for line, obj in read_objects(path):
+        label = number_of(obj, "label", path, line)
+        if label not in (0, 1):
+            raise DataError(f"key 'label': expected 0 or 1, got {obj['label']!r}", path, line)
+        sentences = (text_of(obj, key, path, line) for key in ("sentence1", "sentence2"))
+        pairs.append(LabelledPair(*sentences, label == 1))
+    if len({pair.positive for pair in pairs}) < 2:
+        raise DataError("expected pairs of both labels, 0 and 1", path)
+    return tuple(pairs)

@@ -23,7 +23,7 @@ def evaluate_bitext(
     task: str,
     split: str = "test",
     instruction: str | None = None,
-    instruct_both: bool = False,
+    instruct_both: bool = True,
     progress: Progress | None = None,
 ) -> SetResult:
     """Matches the lines of both sides by cosine.
@@ -37,8 +37,8 @@ def evaluate_bitext(
         task: the set's name.
         split: recorded with the result.
         instruction: put before the first sentences instead of the table's.
-        instruct_both: whether the second sentences carry the instruction too; in training only the query side does
-            (paper, section 3).
+        instruct_both: whether the second sentences carry the instruction too, as MTEB has it: neither language is the
+            query. Otherwise only the first do, as in training (paper, section 3).
         progress: told of encoded sentences.
     """
     started = time.monotonic()

@@ -26,6 +26,7 @@ def evaluate_clustering(
     instruction: str | None = None,
     experiments: int = 10,
     sample: int = 16_384,
+    texts: int | None = None,
     seed: int = 42,
     progress: Progress | None = None,
 ) -> SetResult:
@@ -42,6 +43,7 @@ def evaluate_clustering(
         instruction: put before each text instead of the table's.
         experiments: how many samples are clustered.
         sample: texts in a sample.
+        texts: how many of the rows, drawn at random, take part; all if left out.
         seed: of the samples and of k-means.
         progress: told of encoded texts.
 
@@ -60,7 +62,7 @@ def evaluate_clustering(
     sentence = instruction_for(task, "clustering", instruction)
     draw = random.Random(seed)
     # MTEB shuffles a set before it samples from it; the same order gives its samples.
-    shuffled = [rows[index] for index in draw.sample(range(len(rows)), k=len(rows))]
+    shuffled = [rows[index] for index in draw.sample(range(len(rows)), k=min(len(rows), texts or len(rows)))]
     vectors_ND = encode_queries(embedder, [row.text for row in shuffled], sentence, progress=progress)
     names, labels_N = np.unique([row.label for row in shuffled], return_inverse=True)
     values = np.empty(experiments)
@@ -76,6 +78,6 @@ def evaluate_clustering(
         items=values,
         gold=np.empty(0),
         instruction=sentence,
-        count=len(rows),
+        count=len(shuffled),
         seconds=time.monotonic() - started,
     )

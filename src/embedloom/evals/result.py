@@ -26,7 +26,7 @@ class SetResult:
 
     Attributes:
         task: the set's name.
-        family: retrieval, sts, bitext, reranking, classification or clustering.
+        family: retrieval, sts, bitext, reranking, classification, clustering or pair-classification.
         split: test, unless another was asked for.
         measures: figures with intervals, the main one first.
         items: one value per item behind the main measure: for `sts` the cosines, else values whose mean it is.

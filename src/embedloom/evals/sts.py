@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedloom.data.dense import encode_documents, encode_queries
 from embedloom.data.pairs import ScoredPair
@@ -13,6 +15,9 @@ from embedloom.evals.instructions import instruction_for
 from embedloom.evals.intervals import spearman_estimate
 from embedloom.evals.result import Measure, SetResult
 from embedloom.records import Embedder, Progress
+
+if TYPE_CHECKING:
+    from embedloom.records import Vectors
 
 
 def evaluate_sts(
@@ -48,7 +53,7 @@ def evaluate_sts(
     else:
         left_ND = encode_queries(embedder, left, sentence, progress=progress)
         right_ND = encode_documents(embedder, right, progress=progress)
-    cosines = np.einsum("nd,nd->n", left_ND, right_ND, dtype=np.float64)
+    cosines = cosines_of(left_ND, right_ND)
     gold = np.array([pair.score for pair in pairs], dtype=np.float64)
     return SetResult(
         task=task,
@@ -61,3 +66,12 @@ def evaluate_sts(
         count=len(pairs),
         seconds=time.monotonic() - started,
     )
+
+
+def cosines_of(left_ND: Vectors, right_ND: Vectors) -> NDArray[np.float64]:
+    """Cosines of corresponding unit vectors, from their distances: equal vectors have exactly 1.
+
+    Pairs of equal sentences therefore tie, as in MTEB, instead of being ordered by how their lengths were rounded.
+    """
+    apart_ND = left_ND.astype(np.float64) - right_ND
+    return np.asarray(1 - np.einsum("nd,nd->n", apart_ND, apart_ND) / 2)

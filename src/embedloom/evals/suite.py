@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from embedloom.data.beir import is_beir, read_beir
 from embedloom.data.candidates import read_candidates
 from embedloom.data.labels import read_labels
-from embedloom.data.pairs import read_scored_pairs, read_translation_pairs
+from embedloom.data.pairs import read_labelled_pairs, read_scored_pairs, read_translation_pairs
 from embedloom.errors import DataError
 from embedloom.evals.bitext import evaluate_bitext
 from embedloom.evals.classification import evaluate_classification
 from embedloom.evals.clustering import evaluate_clustering
+from embedloom.evals.pair_classification import evaluate_pair_classification
 from embedloom.evals.reranking import evaluate_reranking
 from embedloom.evals.result import SetResult
 from embedloom.evals.retrieval import evaluate_retrieval, evaluate_retriever
@@ -27,7 +28,8 @@ DEPTH = 3
 ENDS = ("", ".gz")
 EXPECTED = (
     "expected a BEIR folder (corpus.jsonl, queries.jsonl, qrels/), a folder with test.jsonl, a JSONL file with "
-    "sentence1 and sentence2 (and score), text and label, or query, positives and negatives, or a folder of such"
+    "sentence1 and sentence2 (and score, or label), text and label, or query, positives and negatives, or a folder of "
+    "such"
 )
 
 
@@ -37,10 +39,11 @@ class EvalSet:
 
     Attributes:
         task: its name, from its folder or file.
-        family: retrieval, sts, bitext, reranking, classification or clustering.
+        family: retrieval, sts, bitext, reranking, classification, clustering or pair-classification.
         split: which part of it was read.
         rows: a `RetrievalSet`; for classification the training and the test texts; else a tuple of rows.
         text_count: texts that an evaluation tells its progress of.
+        settings: what the family's evaluator is told beside its defaults.
     """
 
     task: str
@@ -48,14 +51,16 @@ class EvalSet:
     split: str
     rows: Any
     text_count: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def discover(path: Path, *, split: str = "test") -> list[EvalSet]:
     """Reads the evaluation sets at a path: one set, or all that lie in a folder, by name.
 
-    A folder is a retrieval set (BEIR), or has SPLIT.jsonl: pairs with scores (STS), pairs without (bitext), queries
-    with candidates (reranking), texts with labels (classification if there is train.jsonl too, else clustering). Other
-    JSONL files of a folder count if they are bitext, as in Tatoeba's one file per language.
+    A folder is a retrieval set (BEIR), or has SPLIT.jsonl: pairs with scores (STS), with labels (pair classification)
+    or without (bitext), queries with candidates (reranking), texts with labels (classification if there is
+    train.jsonl too, else clustering). Other JSONL files of a folder count if they are bitext, as in Tatoeba's one file
+    per language.
 
     Args:
         path: a file or a folder.
@@ -123,11 +128,14 @@ def _evaluate(embedder: Embedder, found: EvalSet, instruction: str | None, progr
         "split": found.split,
         "instruction": instruction,
         "progress": progress,
+        **found.settings,
     }
     if found.family == "classification":
         return evaluate_classification(embedder, *found.rows, **told)
     if found.family == "sts":
         return evaluate_sts(embedder, found.rows, **told)
+    if found.family == "pair-classification":
+        return evaluate_pair_classification(embedder, found.rows, **told)
     if found.family == "bitext":
         return evaluate_bitext(embedder, found.rows, **told)
     if found.family == "reranking":
@@ -159,6 +167,8 @@ def _file_set(path: Path, task: str, split: str) -> EvalSet:
     family = _family(path)
     if family == "sts":
         return _rows_set(task, family, split, read_scored_pairs(path), 2)
+    if family == "pair-classification":
+        return _rows_set(task, family, split, read_labelled_pairs(path), 2)
     if family == "bitext":
         return _rows_set(task, family, split, read_translation_pairs(path), 2)
     if family == "reranking":
@@ -183,7 +193,7 @@ def _family(path: Path) -> str:
     """What the keys of the first row say; "" if they are no set's. A file of labels may serve two families."""
     keys = next((set(obj) for _, obj in read_objects(path)), set())
     if {"sentence1", "sentence2"} <= keys:
-        return "sts" if "score" in keys else "bitext"
+        return "sts" if "score" in keys else "pair-classification" if "label" in keys else "bitext"
     if {"query", "positives", "negatives"} <= keys:
         return "reranking"
     return "labels" if {"text", "label"} <= keys else ""
