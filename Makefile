@@ -19,7 +19,7 @@ quickstart:  ## From nothing to a better embedding model, on real text: CORPUS=f
 	@$(BIN)/embedloom run recipes/quickstart.toml $${CORPUS:+--corpus "$$CORPUS"}
 
 test:  ## The tests; JOBS=4 runs four at a time.
-	@$(ENVIRONMENT) .venv constraints.txt dev
+	@$(ENVIRONMENT) .venv constraints.txt dev,mteb
 	$(TEST) $(BIN)/pytest -n $(JOBS)
 
 test-big:  ## The tests that need the packaged models or real data, and minutes.
