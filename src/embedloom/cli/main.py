@@ -22,6 +22,7 @@ VERBS = {
     "search": ("embedloom.cli.search", "Searches an index."),
     "serve": ("embedloom.cli.serve", "Serves a model over HTTP, with search in an index."),
     "check": ("embedloom.cli.check", "Proves a checkpoint's input contract and parity with sentence-transformers."),
+    "merge": ("embedloom.cli.merge", "Merges checkpoints into a new one."),
     "models": ("embedloom.cli.models", "Lists the models that install from the package registry."),
 }
 

@@ -24,7 +24,7 @@ tags: [embedloom, feature-extraction]
 
 # A text-embedding model from {stored["base"]}
 
-Tuned by embedloom with a contrastive loss on {stored["rows"]:,} examples. Fingerprint `{stored["fingerprint"]}`.
+{_origin(stored)} Fingerprint `{stored["fingerprint"]}`.
 {licence}
 ```python
 from sentence_transformers import SentenceTransformer
@@ -48,6 +48,21 @@ scores = model.similarity(queries, documents)
 | tokens | {"" if contract["bos"] is None else "BOS, "}text, EOS; at most {contract["max_length"]}, EOS kept |
 | vector | {contract["pooling"]} token's state of the last layer, unit length |
 """
+
+
+def _origin(stored: Mapping[str, Any]) -> str:
+    """How the weights were made: by training, or from other checkpoints."""
+    tuned = f"with a contrastive loss on {stored['rows']:,} examples"
+    if not stored.get("parents"):
+        return f"Tuned by embedloom {tuned}."
+    rows = "\n".join(
+        f"| {_cell(parent['name'])} | {parent['weight']:.4g} | `{parent['fingerprint']}` |"
+        for parent in stored["parents"]
+    )
+    return (
+        f"Merged by embedloom ({stored['settings']['method']}) from checkpoints that were tuned {tuned} in all:\n\n"
+        f"| checkpoint | weight | fingerprint |\n|---|---|---|\n{rows}\n\n"
+    )
 
 
 def _cell(text: str) -> str:

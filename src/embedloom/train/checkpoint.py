@@ -67,9 +67,14 @@ def save_checkpoint(
             "settings": dict(origin.settings),
             "contract": record_contract(tokenizer, contract),
         }
-        _write_json(scratch / CHECKPOINT_FILE, stored)
-        (scratch / "README.md").write_text(model_card(stored), encoding="utf-8")
+        write_description(scratch, stored)
     return identity
+
+
+def write_description(folder: Path, stored: Mapping[str, Any]) -> None:
+    """Writes `embedloom.json` and the model card that says the same to people."""
+    write_json(folder / CHECKPOINT_FILE, dict(stored))
+    (folder / "README.md").write_text(model_card(stored), encoding="utf-8")
 
 
 def prompt_names(instructions: Mapping[str, str]) -> dict[str, str]:
@@ -111,7 +116,7 @@ def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, contract: 
         split_special_tokens=True,
         pad_token=tokenizer.pad_token or tokenizer.eos_token,
     )
-    _write_json(settings_path, settings)
+    write_json(settings_path, settings)
 
 
 def _save_sentence_transformers(folder: Path, model: PreTrainedModel, contract: InputContract, origin: Origin) -> None:
@@ -120,11 +125,11 @@ def _save_sentence_transformers(folder: Path, model: PreTrainedModel, contract: 
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
         {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
     ]
-    _write_json(folder / "modules.json", modules)
-    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": contract.max_length, "do_lower_case": False})
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": contract.max_length, "do_lower_case": False})
     prompts = prompt_names(origin.instructions) if contract.instructed else {"query": "", "document": ""}
     settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
-    _write_json(folder / "config_sentence_transformers.json", settings)
+    write_json(folder / "config_sentence_transformers.json", settings)
     (folder / "1_Pooling").mkdir()
     (folder / "2_Normalize").mkdir()
     pooling = {
@@ -137,8 +142,9 @@ def _save_sentence_transformers(folder: Path, model: PreTrainedModel, contract: 
         "pooling_mode_mean_sqrt_len_tokens": False,
         "include_prompt": True,
     }
-    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    write_json(folder / "1_Pooling" / "config.json", pooling)
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as one of a checkpoint's JSON files."""
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
