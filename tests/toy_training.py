@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
     from embedloom.train.loop import Settings, StepLog
+    from embedloom.train.processes import Processes
 
 _WORDS = WORDS.split()
 EXAMPLES = [
@@ -40,6 +41,8 @@ def toy_training(
     *,
     examples: Sequence[Example] = EXAMPLES,
     on_step: Callable[[StepLog], None] | None = None,
+    dropout: float = 0.1,
+    processes: Processes | None = None,
 ) -> tuple[PeftModel, list[StepLog]]:
     """Trains LoRA weights, with dropout, partly by GradCache; returns the model and the log."""
     from embedloom.model.inputs import contract_for
@@ -47,8 +50,9 @@ def toy_training(
     from embedloom.train.lora import add_lora
 
     tokenizer = tokenizer_of("llama")
-    model = add_lora(model_of("llama"), rank=4, alpha=8, dropout=0.1, seed=0)
-    return model, train(model, tokenizer, contract_for(tokenizer), examples, settings, folder, on_step=on_step)
+    model = add_lora(model_of("llama"), rank=4, alpha=8, dropout=dropout, seed=0)
+    contract = contract_for(tokenizer)
+    return model, train(model, tokenizer, contract, examples, settings, folder, on_step=on_step, processes=processes)
 
 
 def weights(model: PeftModel) -> dict[str, bytes]:

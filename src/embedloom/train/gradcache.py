@@ -3,6 +3,8 @@
 The loss needs all vectors at once; the graph from tokens to vectors does not. First all vectors are computed, with a
 graph as far as memory goes, then the loss gives each vector's gradient. It is sent through the graphs that were kept;
 every other part is computed again with a graph first. Where all graphs fit, a third of the work is saved.
+
+Several processes share each part, row by row: all have as many passes as the others, of about the same shape.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import torch
 from embedloom.model.backbone import hidden_states, pad_batch
 from embedloom.model.inputs import length_sorted
 from embedloom.model.pooling import pool
+from embedloom.records import content_id
+from embedloom.train.engine import ALONE, Ranks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,61 +34,58 @@ def loss_and_gradients(
     device: torch.device,
     token_budget: int,
     graph_tokens: int,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Adds the gradients of `loss_of(vectors of all rows)` to the backbone's parameters and returns the loss.
 
+    Dropout of a pass is a function of the generator's seed, the pass and the process.
+
     Args:
         backbone: the transformer without head.
-        rows: token ids of every text of the batch.
+        rows: token ids of every text of the batch, the same in every process.
         loss_of: from unit vectors, shape (rows, dimension), in the order of `rows`, to a scalar.
         pooling: how a vector is read.
         pad: id that fills up a row.
         device: where the tokens go.
         token_budget: padded tokens of one forward pass.
         graph_tokens: padded tokens whose graph fits in memory; what goes beyond is computed twice.
+        ranks: the processes that share the rows. Each adds what its own rows give to the gradients: their sum is the
+            gradient.
     """
-    groups = length_sorted(map(len, rows), token_budget=token_budget, max_rows=len(rows))
+    seed = torch.initial_seed()
+    groups = length_sorted(map(len, rows), token_budget=token_budget * ranks.count, max_rows=len(rows))
+    shares = [[group[rank :: ranks.count] for group in groups] for rank in range(ranks.count)]
+    own = shares[ranks.rank]
 
-    def vectors_of(group: Sequence[int]) -> Tensor:
-        ids_BL, mask_BL = pad_batch([rows[row] for row in group], pad, device)
-        return pool(hidden_states(backbone, ids_BL, mask_BL), mask_BL, pooling)
+    def vectors_of(number: int) -> Tensor:
+        # The second pass drops the same units as the first, else the gradient belongs to other vectors.
+        torch.manual_seed(int(content_id("pass", seed, number, ranks.rank), 16) % 2**63)
+        # Where the weights are sharded every process takes part in every pass: one without a row computes one for
+        # nothing.
+        share = own[number] or groups[number][:1]
+        ids_BL, mask_BL = pad_batch([rows[row] for row in share], pad, device)
+        return pool(hidden_states(backbone, ids_BL, mask_BL), mask_BL, pooling)[: len(own[number])]
 
     parts: list[Tensor] = []
-    states: dict[int, RandomState] = {}
+    kept: list[int] = []
     room = graph_tokens
     for number, group in enumerate(groups):
-        padded = len(group) * max(len(rows[row]) for row in group)
+        padded = len(shares[0][number]) * max(len(rows[row]) for row in group)
         keeps_graph = padded <= room
         if keeps_graph:
+            kept.append(number)
             room -= padded
-        else:
-            states[number] = RandomState(device)
         with torch.set_grad_enabled(keeps_graph):
-            parts.append(vectors_of(group))
-    leaves = [part.detach().requires_grad_() for part in parts]
-    place = torch.argsort(torch.tensor([row for group in groups for row in group]))
-    loss = loss_of(torch.cat(leaves)[place])
+            parts.append(vectors_of(number))
+    counts = [sum(map(len, share)) for share in shares]
+    vectors_ND = ranks.gather(torch.cat([part.detach() for part in parts]), counts).requires_grad_()
+    place = torch.argsort(torch.tensor([row for share in shares for group in share for row in group]))
+    loss = loss_of(vectors_ND[place])
     loss.backward()  # type: ignore[no-untyped-call]
-    for number, leaf in enumerate(leaves):
-        if number not in states:
-            parts[number].backward(leaf.grad)  # type: ignore[no-untyped-call]
-    for number, state in states.items():
-        # The second pass drops the same units as the first, else the gradient belongs to other vectors.
-        state.restore()
-        vectors_of(groups[number]).backward(leaves[number].grad)  # type: ignore[no-untyped-call]
+    assert vectors_ND.grad is not None
+    gradients = torch.split(torch.split(vectors_ND.grad, counts)[ranks.rank], [len(share) for share in own])
+    order = [*kept, *sorted(set(range(len(groups))) - set(kept))]
+    for number in order:
+        part = parts[number] if number in kept else vectors_of(number)
+        ranks.backward(part, gradients[number], last=number == order[-1])
     return float(loss.detach())
-
-
-class RandomState:
-    """The state of the random generators of CPU and device at a moment."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    def restore(self) -> None:
-        """Sets the generators back to the moment."""
-        torch.set_rng_state(self._cpu)
-        if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda, self._device)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -16,9 +17,10 @@ from embedloom.data.batches import batches
 from embedloom.errors import RunError
 from embedloom.records import Example, content_id, to_json
 from embedloom.run import RecordLog, read_records, write_records
+from embedloom.train.engine import Engine, engine_for
 from embedloom.train.gradcache import loss_and_gradients
 from embedloom.train.loss import Objective, info_nce
-from embedloom.train.optimizer import Master, learning_rate
+from embedloom.train.optimizer import learning_rate
 from embedloom.train.rows import token_batch
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from embedloom.model.inputs import InputContract
+    from embedloom.train.processes import Processes
 
+M = TypeVar("M", bound="nn.Module")
 STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
 
@@ -71,39 +75,47 @@ def train(
     folder: Path,
     *,
     on_step: Callable[[StepLog], None] | None = None,
+    processes: Processes | None = None,
 ) -> list[StepLog]:
     """Trains the weights of `backbone` that require gradients, and returns the log of all steps.
 
     State and log are kept in `folder`; called again with the same examples and settings it goes on behind the last
-    state.
+    state, on any number of processes.
+
+    Several `processes` call it with the same arguments and do each step together; the first one writes.
 
     Raises:
-        RunError: the folder holds the state of another training.
+        RunError: the folder holds the state of another training, or another process is gone.
     """
-    device = next(backbone.parameters()).device
-    master = Master(backbone.parameters(), weight_decay=settings.weight_decay)
     shapes = [(name, list(p.shape), p.requires_grad) for name, p in backbone.named_parameters()]
-    identity = content_id(
-        "training", to_json(settings), to_json(contract), shapes, [example.id for example in examples]
-    )
-    done = _resume(folder, identity, master)
+    # How much of a graph fits changes nothing but the work, and differs between machines.
+    told = {key: value for key, value in to_json(settings).items() if key != "graph_tokens"}
+    identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples])
+    engine = engine_for(backbone, processes, weight_decay=settings.weight_decay)
+    done = _resume(folder, identity, engine)
     logs = [log for log in read_records(folder / LOG_FILE, StepLog) if log.step < done] if done else []
-    write_records(folder / LOG_FILE, logs)
-    backbone.train()
+    if processes is not None:
+        processes.agree("the training", f"{identity} at step {done}")
+    writes = engine.rank == 0
+    if writes:
+        write_records(folder / LOG_FILE, logs)
+    engine.model.train()
     order = batches(examples, batch_size=settings.batch_size, seed=settings.seed, neighbourhood=settings.neighbourhood)
-    with RecordLog(folder / LOG_FILE) as log:
+    with (
+        RecordLog(folder / LOG_FILE) if writes else nullcontext() as log,
+        processes.explained() if processes is not None else nullcontext(),
+    ):
         for step, rows in enumerate(islice(order, done, settings.steps), done):
-            entry = _step(
-                backbone, tokenizer, contract, [examples[row] for row in rows], settings, master, step, device
-            )
-            log.append([entry])
+            entry = _step(engine, tokenizer, contract, [examples[row] for row in rows], settings, step)
+            if log is not None:
+                log.append([entry])
             logs.append(entry)
             if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
-                _save(folder, {"identity": identity, "step": step + 1, **master.state()})
+                _save(folder, identity, step + 1, engine)
             if on_step is not None:
                 on_step(entry)
-    _save(folder, {"identity": identity, "step": settings.steps, **master.state()})
-    backbone.eval()
+        _save(folder, identity, settings.steps, engine)
+    engine.model.eval()
     return logs
 
 
@@ -113,17 +125,26 @@ def steps_done(folder: Path) -> int:
     return 0 if state is None else int(state["step"])
 
 
+def trained(model: M, folder: Path) -> M:
+    """Gives the weights of `model` that require gradients the values of the last state, and returns it."""
+    state = _load(folder)
+    assert state is not None
+    with torch.no_grad():
+        for parameter, stored in zip((p for p in model.parameters() if p.requires_grad), state["copies"], strict=True):
+            parameter.copy_(stored)
+    return model
+
+
 def _step(
-    backbone: nn.Module,
+    engine: Engine,
     tokenizer: PreTrainedTokenizerBase,
     contract: InputContract,
     examples: Sequence[Example],
     settings: Settings,
-    master: Master,
     step: int,
-    device: torch.device,
 ) -> StepLog:
     started = time.perf_counter()
+    device = engine.device
     # Dropout of step n is a function of (seed, n), so that a resumed run draws what an undisturbed one would.
     torch.manual_seed(int(content_id("step", settings.seed, step), 16) % 2**63)
     batch = token_batch(
@@ -135,7 +156,7 @@ def _step(
         return info_nce(vectors_ND[: batch.query_count], vectors_ND[batch.query_count :], *masks, settings.objective)
 
     loss = loss_and_gradients(
-        backbone,
+        engine.model,
         batch.rows,
         loss_of,
         pooling=contract.pooling,
@@ -143,13 +164,14 @@ def _step(
         device=device,
         token_budget=settings.token_budget,
         graph_tokens=settings.graph_tokens,
+        ranks=engine,
     )
     rate = learning_rate(step, peak=settings.learning_rate, warmup=settings.warmup, steps=settings.steps)
-    norm = master.step(rate, settings.clip)
+    norm = engine.step(rate, settings.clip)
     return StepLog(step, loss, norm, rate, batch.tokens, time.perf_counter() - started)
 
 
-def _resume(folder: Path, identity: str, master: Master) -> int:
+def _resume(folder: Path, identity: str, engine: Engine) -> int:
     state = _load(folder)
     if state is None:
         return 0
@@ -157,7 +179,7 @@ def _resume(folder: Path, identity: str, master: Master) -> int:
         raise RunError(
             f"{folder} holds the state of a training with other data or settings; delete it, or choose another run name"
         )
-    master.restore(state)
+    engine.restore(state)
     return int(state["step"])
 
 
@@ -176,7 +198,11 @@ def _load(folder: Path) -> dict[str, Any] | None:
     return loaded
 
 
-def _save(folder: Path, state: dict[str, Any]) -> None:
+def _save(folder: Path, identity: str, step: int, engine: Engine) -> None:
+    """Writes the state; every process calls it, since weights may have to be put together, and the first one writes."""
+    state = {"identity": identity, "step": step, **engine.state(keep=engine.rank == 0)}
+    if engine.rank != 0:
+        return
     temporary = folder / f".{STATE_FILE}.partial"
     with open(temporary, "wb") as file:
         torch.save(state, file)

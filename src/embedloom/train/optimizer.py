@@ -32,7 +32,7 @@ class Master:
         for live, copy in zip(self.live, self.copies, strict=True):
             if copy is not live:
                 copy.grad = None if live.grad is None else live.grad.float()
-        norm = float(nn.utils.clip_grad_norm_(self.copies, clip))
+        norm = float(whole(nn.utils.clip_grad_norm_(self.copies, clip)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -44,15 +44,44 @@ class Master:
                 copy.grad = None
         return norm
 
-    def state(self) -> dict[str, Any]:
-        """Masters and optimizer state, as tensors and plain values."""
-        return {"copies": [copy.detach() for copy in self.copies], "optimizer": self.optimizer.state_dict()}
+    def state(self, *, keep: bool = True) -> dict[str, Any]:
+        """Masters and optimizer state, as tensors and plain values.
+
+        Sharded ones are put together, for which every process must call this; one that doesn't `keep` them gets none.
+        """
+        stored = self.optimizer.state_dict()
+        state = {number: {key: whole(value, keep=keep) for key, value in entry.items()}
+                 for number, entry in stored["state"].items()}  # fmt: skip
+        copies = [whole(copy.detach(), keep=keep) for copy in self.copies]
+        return {"copies": copies, "optimizer": {**stored, "state": state}}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continues from `state()`."""
+        """Continues from `state()`, whether the weights are sharded as they were then or not."""
         with torch.no_grad():
             for live, copy, stored in zip(self.live, self.copies, state["copies"], strict=True):
-                copy.copy_(stored)
+                copy.copy_(as_sharded(stored, copy))
                 if copy is not live:
-                    live.copy_(stored)
-        self.optimizer.load_state_dict(state["optimizer"])
+                    live.copy_(copy)
+        entries = {number: {key: as_sharded(value, self.copies[number]) for key, value in entry.items()}
+                   for number, entry in state["optimizer"]["state"].items()}  # fmt: skip
+        self.optimizer.load_state_dict({**state["optimizer"], "state": entries})
+
+
+def whole(value: Any, *, keep: bool = True) -> Any:
+    """A sharded tensor put together, in the CPU's memory unless it is one number; anything else as it is."""
+    if not isinstance(value, torch.Tensor) or not hasattr(value, "full_tensor"):
+        return value
+    full = value.full_tensor()
+    return None if not keep else full if full.dim() == 0 else full.cpu()
+
+
+def as_sharded(value: Any, pattern: torch.Tensor) -> Any:
+    """A whole tensor of the shape of `pattern`, sharded as that is; anything else as it is."""
+    if not hasattr(pattern, "device_mesh") or not isinstance(value, torch.Tensor) or value.shape != pattern.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process has read the same value: none needs to be sent.
+    sharded: Any = pattern
+    mesh = sharded.device_mesh
+    return distribute_tensor(value.to(mesh.device_type), mesh, sharded.placements, src_data_rank=None)

@@ -1,0 +1,152 @@
+"""Several processes give the loss, gradient and training of one process with the whole batch, to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from embedloom.model.backbone import hidden_states, pad_batch
+from embedloom.model.inputs import length_sorted
+from embedloom.model.pooling import pool
+from embedloom.records import content_id
+from embedloom.train.gradcache import loss_and_gradients
+from embedloom.train.loop import steps_done
+from rank_cases import BUDGET, SEED, a_batch, a_model, loss_of
+from ranks import Ranks
+from toy_training import SETTINGS, toy_training
+
+CPU = torch.device("cpu")
+ALL = 10**9
+"""Graph tokens that hold every graph."""
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[Ranks]:
+    with Ranks() as server:
+        yield server
+
+
+def gradients_of(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+
+
+def alone(kind: str, rows: int) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients of one process, without dropout."""
+    batch, model = a_batch(kind, rows), a_model(kind, 0.0)
+    loss = loss_and_gradients(
+        model, batch.rows, loss_of(batch), pooling="last", pad=0, device=CPU, token_budget=BUDGET, graph_tokens=ALL
+    )
+    return loss, gradients_of(model)
+
+
+def same_gradients(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert set(found) == set(expected)
+    assert all(gradient.abs().max() > 0 for gradient in expected.values())
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda t, name=name: f"{name}: {t}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "graph_tokens", "rows"),
+    [
+        ("llama", 2, ALL, 9),
+        ("gemma3", 4, 0, 9),
+        # Graphs of some passes are kept, those of others not.
+        ("llama", 4, 200, 9),
+        # One row and its hard negative: three texts, so that a rank has none.
+        ("llama", 4, 0, 1),
+    ],
+)
+def test_gradients_of_ranks_are_those_of_one_process(
+    tmp_path: Path, ranks: Ranks, kind: str, count: int, graph_tokens: int, rows: int
+) -> None:
+    loss, expected = alone(kind, rows)
+    for found in ranks.results("rank_cases:gradients", count, tmp_path, kind, 0.0, graph_tokens, rows):
+        assert found["loss"] == pytest.approx(loss, abs=1e-5)
+        same_gradients(found["gradients"], expected)
+        assert found["collectives"] == 1, "gradients are exchanged once a step, not once a pass"
+
+
+@pytest.mark.parametrize("graph_tokens", [0, ALL])
+def test_dropout_is_that_of_one_graph_with_the_ranks_masks(tmp_path: Path, ranks: Ranks, graph_tokens: int) -> None:
+    """Every rank drops units of its own in every pass, and the same ones when a pass is computed again."""
+    count, rows = 2, 9
+    batch, model = a_batch("llama", rows), a_model("llama", 0.3)
+    parts, order = [], []
+    groups = length_sorted(map(len, batch.rows), token_budget=BUDGET * count, max_rows=len(batch.rows))
+    assert len(groups) > 2
+    for rank in range(count):
+        for number, group in enumerate(groups):
+            torch.manual_seed(int(content_id("pass", SEED, number, rank), 16) % 2**63)
+            share = group[rank::count]
+            ids, mask = pad_batch([batch.rows[row] for row in share], 0, CPU)
+            parts.append(pool(hidden_states(model, ids, mask), mask, "last"))
+            order += share
+    loss = loss_of(batch)(torch.cat(parts)[torch.argsort(torch.tensor(order))])
+    loss.backward()
+    without, _ = alone("llama", rows)
+    assert abs(float(loss.detach()) - without) > 1e-3, "dropout changes nothing"
+    for found in ranks.results("rank_cases:gradients", count, tmp_path, "llama", 0.3, graph_tokens, rows):
+        assert found["loss"] == pytest.approx(float(loss.detach()), abs=1e-5)
+        same_gradients(found["gradients"], gradients_of(model))
+
+
+@pytest.mark.parametrize("graph_tokens", [0, ALL])
+def test_sharded_weights_have_the_gradients_of_whole_ones(tmp_path: Path, ranks: Ranks, graph_tokens: int) -> None:
+    """FSDP2: each process holds half of the weights; a rank without a row computes for the others' sake."""
+    for rows in (9, 1):
+        loss, expected = alone("llama", rows)
+        where = tmp_path / str(rows)
+        results = ranks.results("rank_cases:gradients", 2, where, "llama", 0.0, graph_tokens, rows, sharded=True)
+        size = sum(parameter.numel() for parameter in a_model("llama", 0.0).parameters())
+        for found in results:
+            assert found["loss"] == pytest.approx(loss, abs=1e-5)
+            same_gradients(found["gradients"], expected)
+            assert found["local"] < 0.55 * size, "the weights are not sharded"
+
+
+def test_a_training_stopped_on_four_ranks_goes_on_with_two_and_then_alone(tmp_path: Path, ranks: Ranks) -> None:
+    """Plain, sharded, alone: the state doesn't depend on who wrote it, nor the order of batches on who reads."""
+    model, logs = toy_training(tmp_path / "whole", dropout=0.0)
+    parts = tmp_path / "parts"
+    for count, stop, sharded in ((4, 4, False), (2, 7, True)):
+        where = tmp_path / f"{count} ranks"
+        arguments = (str(parts), SETTINGS.steps, stop, 0.0)
+        ranks.results("rank_cases:training", count, where, *arguments, sharded=sharded)
+        assert steps_done(parts) == (stop + 1) // 3 * 3
+    resumed, again = toy_training(parts, dropout=0.0)
+    np.testing.assert_allclose([log.loss for log in again], [log.loss for log in logs], atol=1e-5)
+    np.testing.assert_allclose([log.gradient_norm for log in again], [log.gradient_norm for log in logs], rtol=1e-4)
+    same_weights(resumed, model)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_whole_training_on_ranks_ends_with_the_weights_of_one_process(
+    tmp_path: Path, ranks: Ranks, sharded: bool
+) -> None:
+    model, logs = toy_training(tmp_path / "alone", dropout=0.0)
+    folder = tmp_path / "ranks"
+    arguments = (str(folder), SETTINGS.steps, -1, 0.0)
+    for found in ranks.results("rank_cases:training", 2, tmp_path / "out", *arguments, sharded=sharded):
+        np.testing.assert_allclose(found["losses"], [log.loss for log in logs], atol=1e-5)
+        np.testing.assert_allclose(found["norms"], [log.gradient_norm for log in logs], rtol=1e-4)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                torch.testing.assert_close(found["weights"][name], parameter.detach(), atol=1e-4, rtol=1e-3)
+    # What is on disk is whole, though each rank had half: the training counts as done for one process too.
+    again, same = toy_training(folder, dropout=0.0)
+    assert len(same) == SETTINGS.steps
+    same_weights(again, model)
+
+
+def same_weights(found: Any, expected: Any) -> None:
+    theirs = dict(found.named_parameters())
+    for name, parameter in expected.named_parameters():
+        torch.testing.assert_close(
+            theirs[name], parameter, atol=1e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )

@@ -1,0 +1,142 @@
+"""What the ranks of a test do: gradients of one batch, and whole trainings, each step checked against one process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedloom.records import Example
+from tiny import WORDS, model_of, tokenizer_of
+from toy_training import SETTINGS, toy_training
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from embedloom.train.loop import StepLog
+    from embedloom.train.rows import TokenBatch
+
+SEED = 4
+BUDGET = 48
+"""Padded tokens of a pass: several passes even with four ranks."""
+
+
+def a_batch(kind: str, rows: int) -> TokenBatch:
+    """Rows of one to twenty words, each with a hard negative."""
+    from embedloom.model.inputs import contract_for
+    from embedloom.train.rows import token_batch
+
+    words = WORDS.split()
+    examples = [
+        Example("Find the words", " ".join(words[n : n + 3]), (" ".join(words[n : 2 * n + 9]),), (words[-n],))
+        for n in range(1, rows + 1)
+    ]
+    tokenizer = tokenizer_of(kind)
+    return token_batch(examples, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=0, step=0)
+
+
+def a_model(kind: str, dropout: float) -> Any:
+    """A model whose LoRA weights are none of them zero, in training mode."""
+    import torch
+
+    from embedloom.train.lora import add_lora
+
+    model = add_lora(model_of(kind), rank=4, alpha=8, dropout=dropout, seed=1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
+    return model.train()
+
+
+def loss_of(batch: TokenBatch) -> Callable[[Tensor], Tensor]:
+    """The loss of a batch, from its vectors."""
+    from embedloom.train.loss import Objective, info_nce
+
+    def loss(vectors_ND: Tensor) -> Tensor:
+        q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
+        objective = Objective(temperature=0.1)
+        return info_nce(q_BD, d_MD, batch.positive_B, batch.blocked_BM, batch.alike_BB, objective)
+
+    return loss
+
+
+def gradients(kind: str, dropout: float, graph_tokens: int, rows: int) -> dict[str, Any]:
+    """Loss and gradients of one batch, by this rank and all others, and a vector of the model."""
+    import torch
+
+    from embedloom.train.engine import engine_for
+    from embedloom.train.gradcache import loss_and_gradients
+    from embedloom.train.processes import join
+
+    processes = join()
+    batch, model = a_batch(kind, rows), a_model(kind, dropout)
+    engine = engine_for(model, processes, weight_decay=0.1)
+    local = sum(parameter.numel() for parameter in _locals(engine.model))
+    torch.manual_seed(SEED)
+    loss = loss_and_gradients(
+        engine.model, batch.rows, loss_of(batch), pooling="last", pad=0, device=engine.device,
+        token_budget=BUDGET, graph_tokens=graph_tokens, ranks=engine,
+    )  # fmt: skip
+    calls = _count_collectives()
+    engine.synchronise()
+    found = {n: _whole(p.grad) for n, p in engine.model.named_parameters() if p.requires_grad}
+    processes.leave()
+    return {"loss": loss, "gradients": found, "local": local, "collectives": calls[0]}
+
+
+def training(
+    folder: str, steps: int, stop: int, dropout: float, harm: str = "", victim: int = -1, silence: float = 60.0
+) -> dict[str, Any]:
+    """A toy training; every rank stops behind step `stop`, or the rank `victim` comes to `harm` there."""
+    from embedloom.train.processes import join
+
+    processes = join(silence=silence)
+
+    def on_step(log: StepLog) -> None:
+        if log.step == stop and harm and processes.rank == victim:
+            os.kill(os.getpid(), {"kill": signal.SIGKILL, "freeze": signal.SIGSTOP}[harm])
+        if log.step == stop and not harm:
+            raise Stop
+
+    model = None
+    logs: list[StepLog] = []
+    with contextlib.suppress(Stop):
+        model, logs = toy_training(
+            Path(folder), replace(SETTINGS, steps=steps), on_step=on_step, dropout=dropout, processes=processes
+        )
+    weights = {} if model is None else {n: _whole(p.detach()) for n, p in model.named_parameters() if p.requires_grad}
+    processes.leave()
+    return {"losses": [log.loss for log in logs], "norms": [log.gradient_norm for log in logs], "weights": weights}
+
+
+class Stop(Exception):  # noqa: N818 - what a user does
+    """Raised in the middle of a training."""
+
+
+def _count_collectives() -> list[int]:
+    """Counts, from now on, how often a gradient is sent to the other ranks."""
+    import torch.distributed
+
+    calls = [0]
+    real = torch.distributed.all_reduce
+
+    def counted(*arguments: Any, **words: Any) -> Any:
+        calls[0] += 1
+        return real(*arguments, **words)
+
+    torch.distributed.all_reduce = counted
+    return calls
+
+
+def _locals(model: torch.nn.Module) -> list[Tensor]:
+    return [p.to_local() if hasattr(p, "to_local") else p for p in model.parameters()]
+
+
+def _whole(tensor: Any) -> Tensor:
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
