@@ -18,6 +18,7 @@ VERBS = {
     "generate": ("embedloom.cli.generate", "Asks the language model, or tells what that would cost."),
     "batch": ("embedloom.cli.batch", "Generates through Batch-API files: export, import."),
     "eval": ("embedloom.cli.eval", "Measures a model on evaluation sets."),
+    "passkey": ("embedloom.cli.passkey", "Measures how long a text a model can tell apart, under other positions too."),
     "index": ("embedloom.cli.index", "Encodes a corpus into a vector index."),
     "search": ("embedloom.cli.search", "Searches an index."),
     "serve": ("embedloom.cli.serve", "Serves a model over HTTP, with search in an index."),
