@@ -6,6 +6,7 @@ query: before the queries of retrieval and reranking, and before every text of t
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,9 @@ def import_mteb() -> ModuleType:
         MissingExtraError: it is absent.
     """
     try:
-        import mteb
+        return importlib.import_module("mteb")
     except ImportError:
         raise MissingExtraError("mteb", "mteb") from None
-    module: ModuleType = mteb
-    return module
 
 
 class MtebModel:
@@ -112,15 +111,13 @@ def mteb_model(embedder: Embedder, *, instruction: str | None = None) -> MtebMod
         MissingExtraError: mteb is absent.
     """
     import_mteb()
-    from mteb.models import ModelMeta
-    from mteb.models.model_meta import ScoringFunction
-
+    metas = importlib.import_module("mteb.models.model_meta")
     name = "".join(letter if letter.isalnum() or letter in "-._" else "-" for letter in embedder.name).strip("-.")
     told = {
         "name": f"embedloom/{name or 'model'}",
         "revision": embedder.fingerprint,
         "embed_dim": embedder.dimension,
-        "similarity_fn_name": ScoringFunction.COSINE,
+        "similarity_fn_name": metas.ScoringFunction.COSINE,
         "use_instructions": True,
     }
-    return MtebModel(embedder, ModelMeta.create_empty(told), instruction=instruction)
+    return MtebModel(embedder, metas.ModelMeta.create_empty(told), instruction=instruction)
