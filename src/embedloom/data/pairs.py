@@ -83,8 +83,8 @@ def read_labelled_pairs(path: Path) -> tuple[LabelledPair, ...]:
         label = number_of(obj, "label", path, line)
         if label not in (0, 1):
             raise DataError(f"key 'label': expected 0 or 1, got {obj['label']!r}", path, line)
-        sentences = (text_of(obj, key, path, line) for key in ("sentence1", "sentence2"))
-        pairs.append(LabelledPair(*sentences, label == 1))
+        left, right = text_of(obj, "sentence1", path, line), text_of(obj, "sentence2", path, line)
+        pairs.append(LabelledPair(left, right, label == 1))
     if len({pair.positive for pair in pairs}) < 2:
         raise DataError("expected pairs of both labels, 0 and 1", path)
     return tuple(pairs)
