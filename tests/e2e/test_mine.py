@@ -83,6 +83,30 @@ def test_bm25_leaves_out_what_is_judged_in_any_split(
     assert not [text for row in less for text in row.negatives if " 4 " in text]
 
 
+def test_a_judged_document_is_an_answer_under_another_id_too(
+    world: World, beir: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The qrels name ids; the corpus has the same texts under others, and some of the ids not at all."""
+    twins = tmp_path / "twins"
+    lines = [
+        {"_id": f"{twin}{word}{n}", "text": f"{word} {n} OF the town, and its river"}
+        for word in WORDS
+        for n in range(3)
+        for twin in ("", "twin-")
+        if (word, n, twin) != ("bread", 1, "")
+    ]
+    twins.mkdir()
+    (twins / "corpus.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    out = tmp_path / "mined.jsonl"
+    assert call(capsys, "index", world.base, twins, "--out", tmp_path / "index").status == 0
+    for source in (["--corpus", twins, "--with", "bm25"], ["--with", tmp_path / "index", "--last", "35"]):
+        common = ["--negatives", "35", "--below", "0", "--known", beir, "--out", out]
+        for row, word in zip(mined(call(capsys, "mine", rows, *source, *common), out), WORDS, strict=True):
+            own = {text for text in row.negatives if text.startswith(word)}
+            left = {f"{word} {n} OF the town, and its river" for n in ((1, 2) if word == "bread" else (2,))}
+            assert own == left
+
+
 def test_rows_can_be_mined_in_place_from_themselves(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = call(
         capsys, "mine", rows, "--corpus", rows, "--with", "bm25", "--out", rows, "--negatives", "2", "--below", "0"

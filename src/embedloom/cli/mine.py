@@ -81,7 +81,6 @@ def command(
     work = RunFolder(out.with_name(f".{out.name}.mining"))
     counts: Counter[str] = Counter()
     with work.locked(), ExitStack() as stack:
-        file: DocumentFile | None = None
         if corpus is None:
             opened = searched_index(Path(retriever), model)
         else:
@@ -99,7 +98,7 @@ def command(
                 below=below or None,
                 drawn=drawn,
                 seed=seed,
-                known=answers_of_files([*_judged(corpus), *known], file),
+                known=answers_of_files([*_judged(corpus), *known], opened.documents),
                 counts=counts,
                 progress=advance,
             )

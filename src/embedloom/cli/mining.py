@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 PASSAGES = "passages.jsonl"
 BM25_NAME = "bm25"
+LOOKED_UP_AT_ONCE = 256
 WORK = "mining"
 """Folder, below the run folder, of the corpus' vectors while the stage runs."""
 
@@ -57,7 +58,7 @@ def mine_negatives(run: Run) -> None:
         counts: Counter[str] = Counter()
         with DocumentFile(run.folder / PASSAGES) as corpus:
             opened = searched(settings.retriever, corpus, run.folder / PASSAGES, run.folder / WORK)
-            known = chain(known_answers(rows), answers_of_files(settings.known, corpus))
+            known = chain(known_answers(rows), answers_of_files(settings.known, opened.documents))
             with bar("mine", len(asked), unit="rows") as advance:
                 mined = mine(
                     asked,
@@ -150,12 +151,13 @@ def stream_corpus(source: str) -> Iterator[Document]:
         yield from (document for _, document in stream_corpus_file(path))
 
 
-def answers_of_files(names: Sequence[str], corpus: DocumentFile | None = None) -> Iterator[Known]:
+def answers_of_files(names: Sequence[str], documents: Callable[[Sequence[str]], Sequence[Document]]) -> Iterator[Known]:
     """The known answers of retrieval sets (by their qrels, all splits) and files of training rows.
 
     Args:
         names: folders and files.
-        corpus: where the texts of judged documents are looked up; documents with the same text are answers too.
+        documents: the corpus, where the texts of judged documents are looked up: whatever has the same text is an
+            answer too.
 
     Raises:
         DataError: there is no such set or file, or it can't be read.
@@ -166,8 +168,10 @@ def answers_of_files(names: Sequence[str], corpus: DocumentFile | None = None) -
     for name in names:
         path = data_path(name)
         if path.is_dir():
-            for query, identity in read_answers(path):
-                yield Known(query, _content(corpus, identity), identity)
+            judged = read_answers(path)
+            while block := list(islice(judged, LOOKED_UP_AT_ONCE)):
+                contents = _contents(list({identity for _, identity in block}), documents)
+                yield from (Known(query, contents.get(identity, ""), identity) for query, identity in block)
         else:
             yield from known_answers(_rows_without_instruction(path))
 
@@ -183,13 +187,13 @@ def told(counts: Counter[str]) -> str:
     )
 
 
-def _content(corpus: DocumentFile | None, identity: str) -> str:
-    if corpus is None:
-        return ""
+def _contents(ids: Sequence[str], documents: Callable[[Sequence[str]], Sequence[Document]]) -> dict[str, str]:
+    """The contents of those of the ids that the corpus holds."""
     try:
-        return corpus.documents([identity])[0].content
+        return {document.id: document.content for document in documents(ids)}
     except DataError:
-        return ""
+        middle = len(ids) // 2
+        return {} if not middle else _contents(ids[:middle], documents) | _contents(ids[middle:], documents)
 
 
 def _texts_of_rows(path: Path) -> Iterator[Document]:

@@ -6,11 +6,15 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from embedloom.data.words import collapse, normalised
 from embedloom.records import Document, Example
+
+REMEMBERED = 1024
+"""Texts whose words are remembered: what is near one query is near the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class KnownPositives:
         return bool(np.any(self._hashes[places[inside]] == looked_up[inside]))
 
 
+@lru_cache(maxsize=REMEMBERED)
 def same(text: str) -> str:
     """What two texts have in common that count as the same; a text without words is itself."""
     return normalised(text) or collapse(text)
