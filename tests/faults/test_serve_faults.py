@@ -244,9 +244,9 @@ def test_a_request_that_takes_too_long_is_ended_and_its_work_dropped() -> None:
     assert model.encoded == ["first"]
 
 
-async def asgi(app: Any, content: bytes, leave: asyncio.Event) -> list[Any]:
+async def asgi(app: Any, content: bytes, leave: asyncio.Event, *, whole: bool = True) -> list[Any]:
     """One POST to embeddings by a client that leaves when it is told to; returns what the server sent."""
-    messages = iter([{"type": "http.request", "body": content, "more_body": False}])
+    messages = iter([{"type": "http.request", "body": content, "more_body": not whole}])
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -291,6 +291,24 @@ def test_the_work_of_a_client_that_leaves_is_dropped() -> None:
     assert model.encoded == ["first"]
     counted = service.metrics.text().decode()
     assert 'embedloom_requests_total{endpoint="embeddings",status="499"} 1.0' in counted
+
+
+def test_a_body_that_does_not_come_is_given_up_and_one_that_breaks_off_holds_nothing() -> None:
+    service = Service(HashEmbedder(), limits=Limits(seconds=0.2))
+    app = make_app(service)
+
+    async def scene() -> None:
+        stay, leave = asyncio.Event(), asyncio.Event()
+        sent = await asgi(app, b'{"input": ', stay, whole=False)
+        assert sent[0]["status"] == 408
+        leave.set()
+        await asgi(app, b'{"input": ', leave, whole=False)
+
+    asyncio.run(scene())
+    service.close()
+    counted = service.metrics.text().decode()
+    assert 'embedloom_requests_total{endpoint="embeddings",status="499"} 1.0' in counted
+    assert "embedloom_open_requests 0.0" in counted
 
 
 def test_a_model_that_fails_is_a_500_without_its_text_and_the_next_request_is_served(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -268,7 +269,10 @@ def test_the_description_names_every_endpoint_and_its_body(http: TestClient) -> 
 def test_the_page_stands_alone(http: TestClient) -> None:
     page = http.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert re.search(r"script-src 'sha256-[\w+/]+=*';", policy)
+    assert page.text.count("<script") == 1
     assert "http:" not in page.text.replace("http-equiv", "")
     assert "https:" not in page.text
     assert "innerHTML" not in page.text

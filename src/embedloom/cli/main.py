@@ -21,6 +21,8 @@ VERBS = {
     "passkey": ("embedloom.cli.passkey", "Measures how long a text a model can tell apart, under other positions too."),
     "index": ("embedloom.cli.index", "Encodes a corpus into a vector index."),
     "search": ("embedloom.cli.search", "Searches an index."),
+    "ask": ("embedloom.cli.ask", "Answers a question from an index, citing its passages."),
+    "attribute": ("embedloom.cli.attribute", "Finds the sources of a text's sentences in an index."),
     "serve": ("embedloom.cli.serve", "Serves a model over HTTP, with search in an index."),
     "check": ("embedloom.cli.check", "Proves a checkpoint's input contract and parity with sentence-transformers."),
     "merge": ("embedloom.cli.merge", "Merges checkpoints into a new one."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -222,6 +223,14 @@ class VectorIndex:
         if missing:
             raise DataError(f"no document with id {missing[0]!r} in this index", self.path)
         return [found[identity] for identity in ids]
+
+    def sample(self, count: int, *, seed: int) -> list[Document]:
+        """Documents drawn at random, the same for the same seed; all of them where there are no more."""
+        total = len(self)
+        places = sorted(random.Random(seed).sample(range(total), min(count, total)))
+        # One place at a time: of several it is not said in which order they come back.
+        rows = [self._table.take_offsets([place]).select(["id", "title", "text"]).to_list()[0] for place in places]
+        return [Document(row["id"], row["text"], row["title"]) for row in rows]
 
     def check(self, embedder: Embedder) -> None:
         """Raises `FingerprintError` unless `embedder` is the model that made the index."""

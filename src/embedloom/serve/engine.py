@@ -82,14 +82,6 @@ class TokenEmbedder(Embedder, Protocol):
         """Unit vectors of token ids."""
 
 
-@runtime_checkable
-class CountsTokens(Protocol):
-    """An embedder that can say how many tokens its texts have."""
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, whole."""
-
-
 def engine_for(embedder: Embedder) -> Engine:
     """The engine that fits an embedder."""
     return TokenEngine(embedder) if isinstance(embedder, TokenEmbedder) else TextEngine(embedder)
@@ -160,11 +152,8 @@ class TextEngine:
             if not isinstance(given, str):
                 raise InputError("this model takes text, not token ids")
             texts.append(given)
-        if isinstance(self.embedder, CountsTokens):
-            lengths = self.embedder.count_tokens(texts)
-        else:
-            lengths = [len(text.encode()) // 4 + 1 for text in texts]
-        return [Row(n, text=text, instruction=instruction) for n, text in zip(lengths, texts, strict=True)]
+        # An estimate: its tokenizer belongs to the model's thread.
+        return [Row(len(text.encode()) // 4 + 1, text=text, instruction=instruction) for text in texts]
 
     def encode(self, rows: Sequence[Row]) -> Vectors:
         """As `Engine.encode`."""
