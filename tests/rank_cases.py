@@ -60,8 +60,8 @@ def loss_of(batch: TokenBatch) -> Callable[[Tensor], Tensor]:
 
     def loss(vectors_ND: Tensor) -> Tensor:
         q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
-        objective = Objective(temperature=0.1)
-        return info_nce(q_BD, d_MD, batch.positive_B, batch.blocked_BM, batch.alike_BB, objective)
+        masks = (mask.to(vectors_ND.device) for mask in (batch.positive_B, batch.blocked_BM, batch.alike_BB))
+        return info_nce(q_BD, d_MD, *masks, Objective(temperature=0.1))
 
     return loss
 
@@ -76,6 +76,8 @@ def gradients(kind: str, dropout: float, graph_tokens: int, rows: int) -> dict[s
 
     processes = join()
     batch, model = a_batch(kind, rows), a_model(kind, dropout)
+    if processes.weights == "replicated":
+        model.to(processes.device)
     engine = engine_for(model, processes, weight_decay=0.1)
     local = sum(parameter.numel() for parameter in _locals(engine.model))
     torch.manual_seed(SEED)
@@ -85,7 +87,7 @@ def gradients(kind: str, dropout: float, graph_tokens: int, rows: int) -> dict[s
     )  # fmt: skip
     calls = _count_collectives()
     engine.synchronise()
-    found = {n: _whole(p.grad) for n, p in engine.model.named_parameters() if p.requires_grad}
+    found = {n: _whole(p.grad).cpu() for n, p in engine.model.named_parameters() if p.requires_grad}
     processes.leave()
     return {"loss": loss, "gradients": found, "local": local, "collectives": calls[0]}
 
@@ -110,7 +112,9 @@ def training(
         model, logs = toy_training(
             Path(folder), replace(SETTINGS, steps=steps), on_step=on_step, dropout=dropout, processes=processes
         )
-    weights = {} if model is None else {n: _whole(p.detach()) for n, p in model.named_parameters() if p.requires_grad}
+    trained = [] if model is None else [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    # DeepSpeed puts weights together for the state alone.
+    weights = {} if processes.weights == "zero" else {name: _whole(p.detach()).cpu() for name, p in trained}
     processes.leave()
     return {"losses": [log.loss for log in logs], "norms": [log.gradient_norm for log in logs], "weights": weights}
 

@@ -17,6 +17,15 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parent
+ASKED = {
+    "replicated": {},
+    "sharded": {
+        "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+    },
+    "zero": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"},
+}  # fmt: skip
+"""What `accelerate launch` puts into the environment."""
 
 SERVER = '''
 """Reads a line for each run, forks its ranks, and says how each ended."""
@@ -89,7 +98,8 @@ class Ranks:
     """The server. Use it as a context."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
         self._process = subprocess.Popen(
             [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -111,7 +121,7 @@ class Ranks:
         count: int,
         folder: Path,
         *arguments: Any,
-        sharded: bool = False,
+        weights: str = "replicated",
         survivors: int = 0,
         limit: float = 300,
     ) -> Ended:
@@ -122,7 +132,7 @@ class Ranks:
             count: processes.
             folder: for what they return and print.
             arguments: the same for each.
-            sharded: whether accelerate is asked for FSDP2.
+            weights: `replicated`, `sharded` (FSDP2) or `zero` (DeepSpeed), as `accelerate launch` would ask for it.
             survivors: ranks that can't end, being stopped for example; they are killed when the others ended.
             limit: seconds after which all are killed.
         """
@@ -130,8 +140,7 @@ class Ranks:
 
         assert self._process.stdin is not None
         folder.mkdir(parents=True, exist_ok=True)
-        environment = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"} if sharded else {}
-        environment |= {"FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"} if sharded else {}
+        environment = ASKED[weights]
         run = {
             "function": function, "count": count, "folder": str(folder), "arguments": arguments, "port": _free_port(),
             "environment": environment, "ends": count - survivors, "limit": limit,
@@ -144,9 +153,11 @@ class Ranks:
         results = [torch.load(path, weights_only=True) if path.exists() else None for path in paths]
         return Ended(statuses, results, printed)
 
-    def results(self, function: str, count: int, folder: Path, *arguments: Any, sharded: bool = False) -> Sequence[Any]:
+    def results(
+        self, function: str, count: int, folder: Path, *arguments: Any, weights: str = "replicated"
+    ) -> Sequence[Any]:
         """What each rank returned; all must have ended well."""
-        ended = self.start(function, count, folder, *arguments, sharded=sharded)
+        ended = self.start(function, count, folder, *arguments, weights=weights)
         assert ended.statuses == [0] * count, "\n".join(ended.printed)
         return ended.results
 

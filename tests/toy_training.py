@@ -51,6 +51,8 @@ def toy_training(
 
     tokenizer = tokenizer_of("llama")
     model = add_lora(model_of("llama"), rank=4, alpha=8, dropout=dropout, seed=0)
+    if processes is not None and processes.weights == "replicated":
+        model.to(processes.device)
     contract = contract_for(tokenizer)
     return model, train(model, tokenizer, contract, examples, settings, folder, on_step=on_step, processes=processes)
 

@@ -102,7 +102,7 @@ def test_sharded_weights_have_the_gradients_of_whole_ones(tmp_path: Path, ranks:
     for rows in (9, 1):
         loss, expected = alone("llama", rows)
         where = tmp_path / str(rows)
-        results = ranks.results("rank_cases:gradients", 2, where, "llama", 0.0, graph_tokens, rows, sharded=True)
+        results = ranks.results("rank_cases:gradients", 2, where, "llama", 0.0, graph_tokens, rows, weights="sharded")
         size = sum(parameter.numel() for parameter in a_model("llama", 0.0).parameters())
         for found in results:
             assert found["loss"] == pytest.approx(loss, abs=1e-5)
@@ -114,10 +114,10 @@ def test_a_training_stopped_on_four_ranks_goes_on_with_two_and_then_alone(tmp_pa
     """Plain, sharded, alone: the state doesn't depend on who wrote it, nor the order of batches on who reads."""
     model, logs = toy_training(tmp_path / "whole", dropout=0.0)
     parts = tmp_path / "parts"
-    for count, stop, sharded in ((4, 4, False), (2, 7, True)):
+    for count, stop, weights in ((4, 4, "replicated"), (2, 7, "sharded")):
         where = tmp_path / f"{count} ranks"
         arguments = (str(parts), SETTINGS.steps, stop, 0.0)
-        ranks.results("rank_cases:training", count, where, *arguments, sharded=sharded)
+        ranks.results("rank_cases:training", count, where, *arguments, weights=weights)
         assert steps_done(parts) == (stop + 1) // 3 * 3
     resumed, again = toy_training(parts, dropout=0.0)
     np.testing.assert_allclose([log.loss for log in again], [log.loss for log in logs], atol=1e-5)
@@ -125,14 +125,14 @@ def test_a_training_stopped_on_four_ranks_goes_on_with_two_and_then_alone(tmp_pa
     same_weights(resumed, model)
 
 
-@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("weights", ["replicated", "sharded"])
 def test_a_whole_training_on_ranks_ends_with_the_weights_of_one_process(
-    tmp_path: Path, ranks: Ranks, sharded: bool
+    tmp_path: Path, ranks: Ranks, weights: str
 ) -> None:
     model, logs = toy_training(tmp_path / "alone", dropout=0.0)
     folder = tmp_path / "ranks"
     arguments = (str(folder), SETTINGS.steps, -1, 0.0)
-    for found in ranks.results("rank_cases:training", 2, tmp_path / "out", *arguments, sharded=sharded):
+    for found in ranks.results("rank_cases:training", 2, tmp_path / "out", *arguments, weights=weights):
         np.testing.assert_allclose(found["losses"], [log.loss for log in logs], atol=1e-5)
         np.testing.assert_allclose(found["norms"], [log.gradient_norm for log in logs], rtol=1e-4)
         for name, parameter in model.named_parameters():

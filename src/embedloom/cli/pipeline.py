@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedloom import __version__
 from embedloom.cli.progress import notice
@@ -16,16 +16,20 @@ from embedloom.recipe import Recipe, resolved
 from embedloom.records import content_id
 from embedloom.run import RunFolder, atomic_file
 
+if TYPE_CHECKING:
+    from embedloom.train.processes import Processes
+
 FORMAT = 1
 """Goes up when a stage would write something else from the same settings and inputs."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe and the folder that its stages write to."""
+    """A recipe, the folder that its stages write to, and the processes that share the training, where several do."""
 
     recipe: Recipe
     folder: RunFolder
+    processes: Processes | None = None
 
     def stage(
         self,

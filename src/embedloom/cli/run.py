@@ -64,8 +64,12 @@ def command(
 
     Several RECIPE files are merged left to right. Interrupted and started again, it goes on where it stopped: what is
     on record with the same settings and inputs is not done again.
+
+    Started by torchrun or accelerate launch, the processes share the training; the first one does the other stages.
     """
     from embedloom.cli.pipeline import Run
+    from embedloom.cli.several import together, wanted
+    from embedloom.cli.tuning import train_together
     from embedloom.recipe import load_recipe
     from embedloom.run import RunFolder
 
@@ -79,14 +83,23 @@ def command(
         task = ", ".join(f"{key} = {json.dumps(value)}" for key, value in OWN_TEXTS.items())
         changes = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in own.items()]
         settings = (*changes, f"tasks=[{{ {task} }}]", *settings)
-    recipe = load_recipe(recipes, settings)
-    run = Run(recipe, RunFolder(out or Path("runs") / recipe.name))
-    with run.folder.locked():
-        run.record()
-        if dry_run is None:
-            _do(run, until)
-        else:
-            show_prompts(run, dry_run)
+    with together() as processes:
+        follows = processes is not None and not processes.first
+        if processes is not None and follows and not wanted(processes):
+            return
+        recipe = load_recipe(recipes, settings)
+        run = Run(recipe, RunFolder(out or Path("runs") / recipe.name), processes)
+        if follows:
+            train_together(run)
+            return
+        with run.folder.locked():
+            run.record()
+            if dry_run is None:
+                _do(run, until)
+            else:
+                show_prompts(run, dry_run)
+        if processes is not None:
+            processes.dismiss()
 
 
 def _do(run: Run, until: str) -> None:

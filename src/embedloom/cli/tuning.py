@@ -6,12 +6,15 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from embedloom.cli.corpus import drawn
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
+from embedloom.cli.several import TRAIN
 from embedloom.errors import RecipeError
 from embedloom.records import Example, content_id
 from embedloom.run import file_hash, read_records, write_records
@@ -53,86 +56,116 @@ def training_file(run: Run) -> str:
 def tune(run: Run) -> None:
     """Trains LoRA weights on the training rows and saves the merged checkpoint."""
     rows = training_file(run)
-    settings = run.recipe.train
-    told = {**settings.model_dump(), "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
+    told = {**run.recipe.train.model_dump(), "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
 
     def work() -> dict[str, Any]:
-        import torch
-
-        from embedloom.model.backbone import best_device, load_backbone, load_tokenizer, named_dtype, pass_tokens
-        from embedloom.model.inputs import contract_for
         from embedloom.model.names import model_folder
-        from embedloom.model.registry import licence_of
-        from embedloom.train.checkpoint import Origin, save_checkpoint
-        from embedloom.train.loop import Settings, StepLog, steps_done, train
-        from embedloom.train.lora import add_lora, merged
-        from embedloom.train.loss import Objective
 
-        folder = run.folder / TRAINING
-        _clear_other_training(folder, content_id("train", told, run.folder.content(rows)))
-        examples = list(read_records(run.folder / rows, Example))
-        steps = max(1, round(settings.epochs * len(examples) / settings.batch_size))
-        if settings.max_steps:
-            steps = min(steps, settings.max_steps)
-        device = best_device()
-        base = model_folder(settings.base, notice)
-        tokenizer = load_tokenizer(base)
-        contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling)
-        backbone = load_backbone(base, device=device, dtype=named_dtype(settings.dtype, device))
-        budget = pass_tokens(device)
-        graph = max(budget, _graph_tokens(device, backbone.config, backbone.dtype.itemsize))
-        model = add_lora(
-            backbone,
-            rank=settings.lora_rank,
-            alpha=settings.lora_alpha,
-            dropout=settings.lora_dropout,
-            seed=run.recipe.seed,
-        )
-        loop = Settings(
-            steps=steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            warmup=min(settings.warmup, max(1, steps // 4)),
-            weight_decay=settings.weight_decay,
-            clip=settings.clip,
-            objective=Objective(
-                temperature=settings.temperature,
-                query_negatives=settings.query_negatives,
-                document_negatives=settings.document_negatives,
-                false_negative_margin=settings.false_negative_margin,
-                dimensions=tuple(settings.dimensions),
-            ),
-            hard_negatives=settings.hard_negatives,
-            neighbourhood=settings.neighbourhood,
-            seed=run.recipe.seed,
-            save_every=settings.save_every,
-            token_budget=settings.token_budget or budget,
-            graph_tokens=settings.graph_tokens or graph,
-        )
-        with bar("train", steps, done=min(steps, steps_done(folder)), unit="steps") as advance:
-
-            def show(log: StepLog) -> None:
-                advance.note = f"loss {log.loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s"
-                advance(1)
-
-            logs = train(model, tokenizer, contract, examples, loop, folder, on_step=show)
-        identity = save_checkpoint(
-            run.folder / MODEL,
-            merged(model, torch.float32),
-            tokenizer,
-            dataclasses.replace(contract, max_length=run.recipe.eval.max_length),
-            Origin(
-                base=settings.base,
-                instructions=_instructions(examples),
-                settings=settings.model_dump(mode="json"),
-                rows=len(examples),
-                licence=licence_of(settings.base),
-            ),
-        )
-        return {"steps": len(logs), "tokens": sum(log.tokens for log in logs), "fingerprint": identity}
+        _clear_other_training(run.folder / TRAINING, content_id("train", told, run.folder.content(rows)))
+        # Made ready once, before the other processes look for it.
+        model_folder(run.recipe.train.base, notice)
+        if run.processes is not None:
+            run.processes.say(TRAIN)
+        return train_together(run)
 
     files = [MODEL, f"{TRAINING}/log.jsonl"]
     run.stage("train", settings=told, inputs=[rows], files=files, work=work)
+    if run.processes is not None:
+        run.processes.dismiss()
+
+
+def train_together(run: Run) -> dict[str, Any]:
+    """The training in each of its processes, which may be one. The first one saves the checkpoint, and has figures."""
+    import torch
+
+    from embedloom.model.backbone import best_device, load_backbone, load_tokenizer, named_dtype, pass_tokens
+    from embedloom.model.inputs import contract_for
+    from embedloom.model.names import model_folder
+    from embedloom.model.registry import licence_of
+    from embedloom.train.checkpoint import Origin, save_checkpoint
+    from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
+    from embedloom.train.lora import add_lora, merged
+    from embedloom.train.loss import Objective
+
+    settings = run.recipe.train
+    rows = training_file(run)
+    folder = run.folder / TRAINING
+    processes = run.processes
+    first = processes is None or processes.first
+    # Sharded weights go to the device part by part, and never lie there whole.
+    parted = processes is not None and processes.weights != "replicated"
+    examples = list(read_records(run.folder / rows, Example))
+    steps = max(1, round(settings.epochs * len(examples) / settings.batch_size))
+    if settings.max_steps:
+        steps = min(steps, settings.max_steps)
+    device = best_device() if processes is None else processes.device
+    place = torch.device("cpu") if parted else device
+    base = model_folder(settings.base)
+    tokenizer = load_tokenizer(base)
+    contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling)
+    dtype = named_dtype(settings.dtype, device)
+    backbone = load_backbone(base, device=place, dtype=dtype)
+    budget = pass_tokens(device)
+    graph = max(budget, _graph_tokens(device, backbone.config, backbone.dtype.itemsize))
+    adapter = partial(
+        add_lora,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha,
+        dropout=settings.lora_dropout,
+        seed=run.recipe.seed,
+    )
+    model = adapter(backbone)
+    loop = Settings(
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup=min(settings.warmup, max(1, steps // 4)),
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        objective=Objective(
+            temperature=settings.temperature,
+            query_negatives=settings.query_negatives,
+            document_negatives=settings.document_negatives,
+            false_negative_margin=settings.false_negative_margin,
+            dimensions=tuple(settings.dimensions),
+        ),
+        hard_negatives=settings.hard_negatives,
+        neighbourhood=settings.neighbourhood,
+        seed=run.recipe.seed,
+        save_every=settings.save_every,
+        token_budget=settings.token_budget or budget,
+        graph_tokens=settings.graph_tokens or graph,
+    )
+    title = "train" if processes is None else f"train on {processes.count}"
+    done = min(steps, steps_done(folder))
+    with bar(title, steps, done=done, unit="steps") if first else nullcontext() as advance:
+
+        def show(log: StepLog) -> None:
+            if advance is not None:
+                advance.note = f"loss {log.loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s"
+                advance(1)
+
+        logs = train(model, tokenizer, contract, examples, loop, folder, on_step=show, processes=processes)
+    if processes is not None:
+        processes.leave()
+    if not first:
+        return {}
+    if parted:
+        model = trained(adapter(load_backbone(base, device=place, dtype=dtype)), folder)
+    identity = save_checkpoint(
+        run.folder / MODEL,
+        merged(model, torch.float32),
+        tokenizer,
+        dataclasses.replace(contract, max_length=run.recipe.eval.max_length),
+        Origin(
+            base=settings.base,
+            instructions=_instructions(examples),
+            settings=settings.model_dump(mode="json"),
+            rows=len(examples),
+            licence=licence_of(settings.base),
+        ),
+    )
+    return {"steps": len(logs), "tokens": sum(log.tokens for log in logs), "fingerprint": identity}
 
 
 def _clear_other_training(folder: Path, key: str) -> None:
@@ -175,6 +208,8 @@ def _graph_tokens(device: Any, config: Any, item_bytes: int) -> int:
         memory = torch.cuda.get_device_properties(device).total_memory
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        # The processes on this machine share it.
+        memory //= int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
     heads = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
     kept = config.num_hidden_layers * (14 * config.hidden_size + 5 * config.intermediate_size + 4 * heads)
     return int(0.4 * memory / (kept * item_bytes))

@@ -75,17 +75,17 @@ class Heartbeat:
 
     def _listen(self, heard: dict[int, tuple[bytes, float]]) -> str:
         """What is lost, or nothing."""
+        if self._rank != 0 and self._store.check([LOST]):
+            return self._store.get(LOST).decode()
         now = time.monotonic()
         for rank, (before, since) in heard.items():
             beat = self._store.get(_key(rank)) if self._store.check([_key(rank)]) else b""
             if beat != before:
                 heard[rank] = (beat, now)
             elif beat != LEFT and now - since > self._silence:
-                lost = f"process {rank} of {self._count} has not been heard of for {self._silence:.0f} s"
+                lost = f"process {rank} of {self._count} has not been heard of for {self._silence:g} s"
                 self._store.set(LOST, lost)
                 return lost
-        if self._rank != 0 and self._store.check([LOST]):
-            return self._store.get(LOST).decode()
         return ""
 
 

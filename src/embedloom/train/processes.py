@@ -150,8 +150,11 @@ def join(*, silence: float = 120.0, collective: float = 1800.0) -> Processes:
 
     from embedloom.train.heartbeat import Heartbeat
 
-    weights = _weights()
-    local, cuda = int(os.environ.get("LOCAL_RANK") or 0), torch.cuda.is_available()
+    weights = asked_weights()
+    # Else transformers would read the weights in the first process alone, before they are sharded.
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+    local = int(os.environ.get("LOCAL_RANK") or 0)
+    cuda = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true"
     if cuda and local >= torch.cuda.device_count():
         raise RunError(
             f"process {local} of this machine has no GPU: there are {torch.cuda.device_count()}; "
@@ -195,7 +198,12 @@ def _of_communication(error: RuntimeError) -> bool:
     return known or isinstance(error, torch.distributed.DistError)
 
 
-def _weights() -> Weights:
+def asked_weights() -> Weights:
+    """Where the launcher's configuration wants the weights.
+
+    Raises:
+        RunError: it asks for the first version of FSDP.
+    """
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         return "zero"
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
