@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +63,19 @@ class DenseRetriever:
         ]
 
 
+class VectorRows(Protocol):
+    """Unit vectors that are read in slices: an array, or a file that is larger than memory."""
+
+    def __len__(self) -> int:
+        """How many vectors there are."""
+
+    def __getitem__(self, rows: slice, /) -> Vectors:
+        """The vectors of a slice of rows, shape (rows, dimension)."""
+
+
 def nearest(
     queries_QD: Vectors,
-    documents_MD: Vectors,
+    documents_MD: VectorRows,
     k: int,
     *,
     query_block: int = QUERY_BLOCK,
@@ -75,7 +85,7 @@ def nearest(
 
     Args:
         queries_QD: unit vectors, shape (queries, dimension).
-        documents_MD: unit vectors, shape (documents, dimension).
+        documents_MD: unit vectors, shape (documents, dimension); asked for a block at a time.
         k: how many; at most the number of documents are returned.
         query_block: queries scored at a time.
         document_block: documents scored at a time.

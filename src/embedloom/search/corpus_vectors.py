@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedloom.data.dense import encode_documents, nearest
+from embedloom.data.dense import VectorRows, encode_documents, nearest
 from embedloom.records import Document, Embedder, Hit, Progress, content_id
 from embedloom.run import atomic_file
 
@@ -27,13 +27,13 @@ class CorpusVectors:
     """Exact search by cosine over vectors that are read block by block; the best of all blocks so far are kept.
 
     Args:
-        vectors_MD: unit vectors, shape (documents, dimension), as a rule a memory-mapped file.
+        vectors_MD: unit vectors, shape (documents, dimension).
         documents: the corpus in the same order; asked for the ids of hits alone.
         scored_at_once: documents of one block.
     """
 
     def __init__(
-        self, vectors_MD: Vectors, documents: Sequence[Document], *, scored_at_once: int = SCORED_AT_ONCE
+        self, vectors_MD: VectorRows, documents: Sequence[Document], *, scored_at_once: int = SCORED_AT_ONCE
     ) -> None:
         assert len(vectors_MD) == len(documents), "one vector a document"
         self._vectors_MD = vectors_MD
@@ -92,8 +92,24 @@ def encode_corpus(
             out.write(encode_documents(embedder, texts, progress=progress).astype("<f4").tobytes())
             out.flush()
             os.fsync(out.fileno())
-    vectors_MD = np.memmap(path, dtype="<f4", mode="r", shape=(len(documents), embedder.dimension))
-    return CorpusVectors(vectors_MD, documents)
+    return CorpusVectors(_FileRows(path, len(documents), embedder.dimension), documents)
+
+
+class _FileRows:
+    """Vectors in a file. Not memory-mapped: pages of it would count as the process' memory until others need it."""
+
+    def __init__(self, path: Path, count: int, dimension: int) -> None:
+        self._path, self._count, self._dimension = path, count, dimension
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: slice, /) -> Vectors:
+        start, stop, _ = rows.indices(self._count)
+        read = np.fromfile(
+            self._path, dtype="<f4", count=(stop - start) * self._dimension, offset=4 * start * self._dimension
+        )
+        return read.reshape(stop - start, self._dimension).astype(np.float32, copy=False)
 
 
 def _key(mark: Path) -> str:
