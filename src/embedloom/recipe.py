@@ -149,6 +149,8 @@ class Source(Section):
     """For rows that have none."""
     limit: int = Field(default=0, ge=0)
     """Rows taken, drawn by the seed; 0 for all."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often a row stands in an epoch: 0.5 keeps half of the rows, 2.0 takes each twice."""
 
 
 class Mine(Section):
@@ -184,6 +186,8 @@ class Train(Section):
     max_steps: int = Field(default=0, ge=0)
     """At most so many steps; 0 for no limit."""
     batch_size: int = Field(default=32, gt=1)
+    batches: Literal["mixed", "one-kind"] = "mixed"
+    """Rows of all sources and families together, or each batch from one."""
     neighbourhood: int = Field(default=1, gt=0)
     """Rows about like things (BM25 between their positives) that stand in a batch together: harder negatives."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -207,6 +211,8 @@ class Train(Section):
     lora_alpha: float = Field(default=32.0, gt=0)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    runs: int = Field(default=1, gt=0)
+    """Trainings from seeds one after the other, whose weights are averaged: better than any of them, at their cost."""
     save_every: int = Field(default=10, gt=0)
     token_budget: int = Field(default=0, ge=0)
     """Padded tokens of one forward pass; 0 for what suits the device."""

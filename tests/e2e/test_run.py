@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from command import World, call, small_world
 from embedloom.records import Generation, Prompt
@@ -80,6 +82,22 @@ def test_a_changed_setting_does_again_what_depends_on_it(
     assert tuple(before) == STAGES[: STAGES.index("train")]
     weights = "model/model.safetensors"
     assert (copy / weights).read_bytes() != (finished / weights).read_bytes()
+
+
+def test_several_trainings_are_averaged(
+    world: World, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    answer = call(capsys, "run", world.recipe, "--out", copy, "--set", "train.runs=2", "--until", "train")
+    assert answer.status == 0, answer.error
+    one, two = ((copy / "training" / name / "state.pt") for name in ("", "run-2"))
+    first, second = (torch.load(path, weights_only=True) for path in (one, two))
+    assert first["step"] == second["step"]
+    assert not all(torch.equal(a, b) for a, b in zip(first["copies"], second["copies"], strict=True))
+    logs = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))["train"]
+    assert logs["steps"] == 2 * json.loads((finished / "manifest.json").read_text(encoding="utf-8"))["train"]["steps"]
+    alone, mean = (load_file(folder / "model" / "model.safetensors") for folder in (finished, copy))
+    assert any(not torch.equal(alone[name], mean[name]) for name in alone)
 
 
 def test_answers_of_another_seed_are_kept_and_taken_up_again(

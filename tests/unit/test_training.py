@@ -14,7 +14,7 @@ from embedloom.model.encoder import Encoder, open_encoder
 from embedloom.model.inputs import contract_for
 from embedloom.train.checkpoint import Origin, save_checkpoint
 from embedloom.train.loop import Settings, StepLog, steps_done, train
-from embedloom.train.lora import add_lora, merged
+from embedloom.train.lora import add_lora, averaged, merged
 from tiny import model_of, tokenizer_of
 from toy_training import EXAMPLES, SETTINGS, figures, toy_training, weights
 
@@ -120,3 +120,13 @@ def test_settings_are_plain_figures() -> None:
     assert {type(value) for value in [*settings.pop("objective").values(), *settings.values()]} <= {
         int, float, bool, tuple, type(None),
     }  # fmt: skip
+
+
+def test_averaged_weights_are_the_mean_of_all() -> None:
+    models = [model_of("llama", seed=seed) for seed in range(3)]
+    expected = [sum(weights) / 3 for weights in zip(*(list(model.parameters()) for model in models), strict=True)]
+    mean = models[0]
+    for count, model in enumerate(models[1:], 2):
+        mean = averaged(mean, model, count)
+    for found, right in zip(mean.parameters(), expected, strict=True):
+        torch.testing.assert_close(found, right, atol=1e-6, rtol=1e-5)

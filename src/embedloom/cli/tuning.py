@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from embedloom.cli.corpus import drawn
+from embedloom.cli.corpus import drawn, weighted
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
 from embedloom.cli.several import TRAIN
 from embedloom.errors import RecipeError
 from embedloom.records import Example, content_id
 from embedloom.run import file_hash, read_records, write_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MODEL = "model"
 MINED = "mined.jsonl"
@@ -27,24 +30,26 @@ TRAINING = "training"
 
 
 def mix(run: Run) -> None:
-    """Curated synthetic rows and the recipe's other sources in one file, each row once, by its id."""
+    """Curated synthetic rows and the recipe's other sources in one file, each row as often as its source weighs."""
     sources = run.recipe.train.sources
+    seed = run.recipe.seed
     synthetic = any(run.recipe.generate.counts.values())
 
     def work() -> dict[str, Any]:
         from embedloom.data.training_rows import read_source
 
-        rows: dict[str, Example] = {}
-        if synthetic:
-            rows.update((example.id, example) for example in read_records(run.folder / "curated.jsonl", Example))
+        rows = list(read_records(run.folder / "curated.jsonl", Example)) if synthetic else []
+        taken = {example.id for example in rows}
         for source in sources:
-            found = list(read_source(source.data, instruction=source.instruction))
-            rows.update((example.id, example) for example in drawn(found, source.limit, run.recipe.seed, "row"))
+            found = {row.id: row for row in read_source(source.data, instruction=source.instruction)}
+            new = [row for row in drawn(list(found.values()), source.limit, seed, "row") if row.id not in taken]
+            taken.update(row.id for row in new)
+            rows += weighted(new, source.weight, seed)
         if not rows:
             raise RecipeError("no training rows: set generate.counts for synthetic data, or name data in train.sources")
-        return {"rows": write_records(run.folder / "train.jsonl", rows.values())}
+        return {"rows": write_records(run.folder / "train.jsonl", rows)}
 
-    told = {"sources": [(source.model_dump(), _content(source.data)) for source in sources], "seed": run.recipe.seed}
+    told = {"sources": [(source.model_dump(), _content(source.data)) for source in sources], "seed": seed}
     run.stage("mix", settings=told, inputs=["curated.jsonl"] if synthetic else [], files=["train.jsonl"], work=work)
 
 
@@ -84,12 +89,11 @@ def train_together(run: Run) -> dict[str, Any]:
     from embedloom.model.registry import licence_of
     from embedloom.train.checkpoint import Origin, save_checkpoint
     from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
-    from embedloom.train.lora import add_lora, merged
+    from embedloom.train.lora import add_lora, averaged, merged
     from embedloom.train.loss import Objective
 
     settings = run.recipe.train
     rows = training_file(run)
-    folder = run.folder / TRAINING
     processes = run.processes
     first = processes is None or processes.first
     # Sharded weights go to the device part by part, and never lie there whole.
@@ -104,57 +108,65 @@ def train_together(run: Run) -> dict[str, Any]:
     tokenizer = load_tokenizer(base)
     contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling)
     dtype = named_dtype(settings.dtype, device)
-    backbone = load_backbone(base, device=place, dtype=dtype)
     budget = pass_tokens(device)
-    graph = max(budget, _graph_tokens(device, backbone.config, backbone.dtype.itemsize))
-    adapter = partial(
-        add_lora,
-        rank=settings.lora_rank,
-        alpha=settings.lora_alpha,
-        dropout=settings.lora_dropout,
-        seed=run.recipe.seed,
-    )
-    model = adapter(backbone)
-    loop = Settings(
-        steps=steps,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        warmup=min(settings.warmup, max(1, steps // 4)),
-        weight_decay=settings.weight_decay,
-        clip=settings.clip,
-        objective=Objective(
-            temperature=settings.temperature,
-            query_negatives=settings.query_negatives,
-            document_negatives=settings.document_negatives,
-            false_negative_margin=settings.false_negative_margin,
-            dimensions=tuple(settings.dimensions),
-        ),
-        hard_negatives=settings.hard_negatives,
-        neighbourhood=settings.neighbourhood,
-        seed=run.recipe.seed,
-        save_every=settings.save_every,
-        token_budget=settings.token_budget or budget,
-        graph_tokens=settings.graph_tokens or graph,
-    )
-    title = "train" if processes is None else f"train on {processes.count}"
-    done = min(steps, steps_done(folder))
-    with bar(title, steps, done=done, unit="steps") if first else nullcontext() as advance:
+    logs: list[StepLog] = []
+    whole: PreTrainedModel | None = None
+    for number in range(settings.runs):
+        seed = run.recipe.seed + number
+        backbone = load_backbone(base, device=place, dtype=dtype)
+        graph = max(budget, _graph_tokens(device, backbone.config, backbone.dtype.itemsize))
+        adapter = partial(
+            add_lora, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout, seed=seed
+        )
+        model = adapter(backbone)
+        loop = Settings(
+            steps=steps,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            warmup=min(settings.warmup, max(1, steps // 4)),
+            weight_decay=settings.weight_decay,
+            clip=settings.clip,
+            objective=Objective(
+                temperature=settings.temperature,
+                query_negatives=settings.query_negatives,
+                document_negatives=settings.document_negatives,
+                false_negative_margin=settings.false_negative_margin,
+                dimensions=tuple(settings.dimensions),
+            ),
+            hard_negatives=settings.hard_negatives,
+            one_kind=settings.batches == "one-kind",
+            neighbourhood=settings.neighbourhood,
+            seed=seed,
+            save_every=settings.save_every,
+            token_budget=settings.token_budget or budget,
+            graph_tokens=settings.graph_tokens or graph,
+        )
+        folder = run.folder / TRAINING / (f"run-{number + 1}" if number else "")
+        folder.mkdir(exist_ok=True)
+        title = "train" if processes is None else f"train on {processes.count}"
+        if settings.runs > 1:
+            title = f"{title}, {number + 1} of {settings.runs}"
+        done = min(steps, steps_done(folder))
+        with bar(title, steps, done=done, unit="steps") if first else nullcontext() as advance:
 
-        def show(log: StepLog) -> None:
-            if advance is not None:
-                advance.note = f"loss {log.loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s"
-                advance(1)
+            def show(log: StepLog, advance: Any = advance) -> None:
+                if advance is not None:
+                    advance.note = f"loss {log.loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s"
+                    advance(1)
 
-        logs = train(model, tokenizer, contract, examples, loop, folder, on_step=show, processes=processes)
+            logs += train(model, tokenizer, contract, examples, loop, folder, on_step=show, processes=processes)
+        if first:
+            if parted:
+                model = trained(adapter(load_backbone(base, device=place, dtype=dtype)), folder)
+            one = merged(model, torch.float32)
+            whole = one if whole is None else averaged(whole, one, number + 1)
     if processes is not None:
         processes.leave()
-    if not first:
+    if whole is None:
         return {}
-    if parted:
-        model = trained(adapter(load_backbone(base, device=place, dtype=dtype)), folder)
     identity = save_checkpoint(
         run.folder / MODEL,
-        merged(model, torch.float32),
+        whole,
         tokenizer,
         dataclasses.replace(contract, max_length=run.recipe.eval.max_length),
         Origin(

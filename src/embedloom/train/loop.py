@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from embedloom.data.batches import batches
+from embedloom.data.batches import batches, batches_of_one_kind
 from embedloom.errors import RunError
 from embedloom.records import Example, content_id, to_json
 from embedloom.run import RecordLog, read_records, write_records
@@ -47,6 +47,7 @@ class Settings:
     clip: float = 1.0
     objective: Objective = field(default_factory=Objective)
     hard_negatives: int = 1
+    one_kind: bool = False
     neighbourhood: int = 1
     seed: int = 0
     save_every: int = 10
@@ -100,7 +101,8 @@ def train(
     if writes:
         write_records(folder / LOG_FILE, logs)
     engine.model.train()
-    order = batches(examples, batch_size=settings.batch_size, seed=settings.seed, neighbourhood=settings.neighbourhood)
+    order_of = batches_of_one_kind if settings.one_kind else batches
+    order = order_of(examples, batch_size=settings.batch_size, seed=settings.seed, neighbourhood=settings.neighbourhood)
     with (
         RecordLog(folder / LOG_FILE) if writes else nullcontext() as log,
         processes.explained() if processes is not None else nullcontext(),

@@ -37,3 +37,14 @@ def merged(wrapped: PeftModel, dtype: torch.dtype) -> PreTrainedModel:
     """The base model with the LoRA weights added, in `dtype`. The sum is made in float32."""
     whole: PreTrainedModel = wrapped.float().merge_and_unload()
     return whole.to(dtype)  # type: ignore[no-any-return, arg-type]
+
+
+def averaged(mean: PreTrainedModel, model: PreTrainedModel, count: int) -> PreTrainedModel:
+    """The mean of `count` models' weights: `mean` is that of those before, and is changed.
+
+    Models tuned from one base on the same data average well (model soups, Wortsman et al. 2022).
+    """
+    with torch.no_grad():
+        for kept, new in zip(mean.parameters(), model.parameters(), strict=True):
+            kept.lerp_(new.to(kept.dtype), 1 / count)
+    return mean
