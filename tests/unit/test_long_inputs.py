@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from embedloom.errors import ModelError
-from embedloom.model.attention import BLOCK, use_windowed_attention, windowed_attention
+from embedloom.model.attention import BLOCK, NAME, use_windowed_attention, windowed_attention
 from embedloom.model.backbone import hidden_states, pad_batch
+from embedloom.model.encoder import open_encoder
 from embedloom.model.positions import Positions, changed_positions, positions_of
-from tiny import KINDS, WINDOW, model_of
+from tiny import KINDS, WINDOW, model_of, save_tiny
 
 CPU = torch.device("cpu")
 
@@ -67,6 +70,21 @@ def test_no_mask_of_length_times_length_is_made(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
     states(model, (4000,))
     assert 0 < max(sizes) <= BLOCK * (BLOCK + WINDOW)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_of_long_inputs_gives_the_same_vectors(kind: str, tmp_path: Path) -> None:
+    """Queries of one instruction share the pass of their beginning, whose keys then stand before theirs."""
+    folder = save_tiny(tmp_path / kind, kind)
+    short, long = (open_encoder(folder, dtype="float32", max_length=length) for length in (400, 3000))
+    assert [one.backbone.config._attn_implementation for one in (short, long)] == ["sdpa", NAME]
+    texts = ["red fox " * count for count in (1, 4, 25, 60)]
+    instruction = "Given a long question, retrieve the passages that answer it, whatever their length may be"
+    for one, other in (
+        (short.encode_queries(texts, instruction), long.encode_queries(texts, instruction)),
+        (short.encode_documents(texts), long.encode_documents(texts)),
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_a_model_that_looks_ahead_is_refused() -> None:

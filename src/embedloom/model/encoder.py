@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from embedloom.errors import ContractError, ModelError
+from embedloom.model.attention import use_windowed_attention
 from embedloom.model.backbone import best_device, load_backbone, load_tokenizer, named_dtype, pass_tokens
 from embedloom.model.fingerprint import fingerprint
 from embedloom.model.inputs import InputContract, contract_for, read_contract, token_ids
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from embedloom.records import Progress, Vectors
 
 CHECKPOINT_FILE = "embedloom.json"
+LONG_INPUT = 2048
+"""Tokens beyond which attention is done in blocks: a mask of length x length would take most of the memory."""
 
 
 class Encoder:
@@ -110,6 +114,10 @@ def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_lengt
     if max_length is not None:
         contract = dataclasses.replace(contract, max_length=max_length)
     backbone = load_backbone(folder, device=device, dtype=named_dtype(dtype, device))
+    if contract.max_length > LONG_INPUT:
+        # A model whose attention can't be done in blocks is used as it is.
+        with contextlib.suppress(ModelError):
+            use_windowed_attention(backbone)
     return Encoder(backbone, tokenizer, contract, name=name or folder.name, fingerprint=fingerprint(folder, contract))
 
 
