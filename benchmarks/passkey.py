@@ -1,7 +1,7 @@
 """Personalized passkey retrieval by length, as trained and under other rotary bases (paper, section 6).
 
-EMBEDLOOM_PASSKEY_MODEL names another model than that of `recipes/general.toml`, EMBEDLOOM_PASSKEY_LENGTHS other
-lengths. Scores stay below runs/, so that a sweep that was cut off goes on.
+EMBEDLOOM_PASSKEY_MODEL names another model than that of `recipes/general.toml`; EMBEDLOOM_PASSKEY_LENGTHS, ..._BASES and
+..._DOCUMENTS ask for others. Scores stay below runs/, so that a sweep that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from recipe_run import ROOT, embedloom
 
 MODEL = os.environ.get("EMBEDLOOM_PASSKEY_MODEL") or str(ROOT / "runs" / "general" / "model")
 LENGTHS = os.environ.get("EMBEDLOOM_PASSKEY_LENGTHS") or "256,512,1024,2048,4096,8192"
-BASES = "10000,100000,10000000"
+BASES = os.environ.get("EMBEDLOOM_PASSKEY_BASES") or "10000,100000,10000000"
 """Of the global layers: the paper's two, and ten times what Gemma 3 is trained with."""
-DOCUMENTS, QUERIES = 100, 50
+DOCUMENTS = int(os.environ.get("EMBEDLOOM_PASSKEY_DOCUMENTS") or 100)
+QUERIES = DOCUMENTS // 2
 
 
 def measure() -> dict[str, Any]:
