@@ -1,7 +1,7 @@
 """Personalized passkey retrieval by length, as trained and under other rotary bases (paper, section 6).
 
-EMBEDLOOM_PASSKEY_MODEL names another model than that of `recipes/general.toml`; EMBEDLOOM_PASSKEY_LENGTHS, ..._BASES and
-..._DOCUMENTS ask for others. Scores stay below runs/, so that a sweep that was cut off goes on.
+EMBEDLOOM_PASSKEY_MODEL names another model than that of `recipes/general.toml`; EMBEDLOOM_PASSKEY_LENGTHS, ..._BASES
+and ..._DOCUMENTS ask for others. Scores stay below runs/, so that a sweep that was cut off goes on.
 """
 
 from __future__ import annotations
