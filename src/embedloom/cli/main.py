@@ -17,6 +17,7 @@ VERBS = {
     "mine": ("embedloom.cli.mine", "Gives training rows hard negatives from a corpus."),
     "generate": ("embedloom.cli.generate", "Asks the language model, or tells what that would cost."),
     "batch": ("embedloom.cli.batch", "Generates through Batch-API files: export, import."),
+    "train": ("embedloom.cli.train", "Does a recipe's stages up to the training, or tells what that will cost."),
     "eval": ("embedloom.cli.eval", "Measures a model on evaluation sets."),
     "passkey": ("embedloom.cli.passkey", "Measures how long a text a model can tell apart, under other positions too."),
     "index": ("embedloom.cli.index", "Encodes a corpus into a vector index."),

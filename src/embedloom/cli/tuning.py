@@ -87,7 +87,9 @@ def train_together(run: Run) -> dict[str, Any]:
     from embedloom.model.inputs import contract_for
     from embedloom.model.names import model_folder
     from embedloom.model.registry import licence_of
+    from embedloom.model.shape import read_shape
     from embedloom.train.checkpoint import Origin, save_checkpoint
+    from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
     from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
     from embedloom.train.lora import add_lora, averaged, merged
     from embedloom.train.loss import Objective
@@ -108,13 +110,13 @@ def train_together(run: Run) -> dict[str, Any]:
     tokenizer = load_tokenizer(base)
     contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling)
     dtype = named_dtype(settings.dtype, device)
-    budget = pass_tokens(device)
+    # A pass whose graph does not fit would end the training, however small the batch.
+    fits = max(1, int(GRAPH_SHARE * _memory(device) / graph_bytes(read_shape(base), dtype.itemsize)))
     logs: list[StepLog] = []
     whole: PreTrainedModel | None = None
     for number in range(settings.runs):
         seed = run.recipe.seed + number
         backbone = load_backbone(base, device=place, dtype=dtype)
-        graph = max(budget, _graph_tokens(device, backbone.config, backbone.dtype.itemsize))
         adapter = partial(
             add_lora, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout, seed=seed
         )
@@ -138,8 +140,8 @@ def train_together(run: Run) -> dict[str, Any]:
             neighbourhood=settings.neighbourhood,
             seed=seed,
             save_every=settings.save_every,
-            token_budget=settings.token_budget or budget,
-            graph_tokens=settings.graph_tokens or graph,
+            token_budget=settings.token_budget or min(pass_tokens(device), fits),
+            graph_tokens=settings.graph_tokens or fits,
         )
         folder = run.folder / TRAINING / (f"run-{number + 1}" if number else "")
         folder.mkdir(exist_ok=True)
@@ -209,19 +211,10 @@ def _instructions(examples: Sequence[Example]) -> dict[str, str]:
     return named
 
 
-def _graph_tokens(device: Any, config: Any, item_bytes: int) -> int:
-    """Padded tokens whose graph fits into two fifths of the device's memory, for a model of this shape.
-
-    A layer keeps about 14 states of its width, 5 of its inner width and 4 of its heads a token for the way back.
-    """
+def _memory(device: Any) -> int:
+    """Bytes of a device's memory; of the machine's for a CPU."""
     import torch
 
     if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-    else:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        # The processes on this machine share it.
-        memory //= int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-    heads = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
-    kept = config.num_hidden_layers * (14 * config.hidden_size + 5 * config.intermediate_size + 4 * heads)
-    return int(0.4 * memory / (kept * item_bytes))
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

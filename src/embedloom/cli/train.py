@@ -1,0 +1,173 @@
+"""`embedloom train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from embedloom.cli.pipeline import Run
+    from embedloom.model.shape import Shape
+
+SAMPLE = 512
+"""Rows whose tokens are counted for the mean."""
+
+
+@click.command("train")
+@click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...", type=click.Path(path_type=Path))
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Changes one setting, as in train.epochs=2."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if left out.")
+@click.option("--estimate", is_flag=True, help="Print parameters, memory, work and hours; train nothing.")
+@click.option("--rows", type=click.IntRange(min=1), help="Estimate for so many rows, not those of the run.")
+@click.option("--tokens", type=click.FloatRange(min=1), help="Estimate for so many tokens a row, negatives included.")
+@click.option("--devices", type=click.IntRange(min=1), default=1, show_default=True, help="Estimate hours on so many.")
+def command(
+    recipes: tuple[Path, ...],
+    settings: tuple[str, ...],
+    out: Path | None,
+    estimate: bool,
+    rows: int | None,
+    tokens: float | None,
+    devices: int,
+) -> None:
+    """Does every stage of a recipe up to the training, and stops there; or tells what the training will cost.
+
+    The run folder is the one of `embedloom run`, which goes on from it.
+    """
+    from embedloom.cli import run as whole
+    from embedloom.cli.pipeline import Run
+    from embedloom.recipe import load_recipe
+    from embedloom.run import RunFolder
+
+    if not estimate:
+        given = [str(path) for path in recipes] + [part for one in settings for part in ("--set", one)]
+        whole.command.main([*given, *(["--out", str(out)] if out else []), "--until", "train"], standalone_mode=False)
+        return
+    recipe = load_recipe(recipes, settings)
+    run = Run(recipe, RunFolder(out or Path("runs") / recipe.name))
+    for line in _told(run, rows, tokens, devices):
+        click.echo(line)
+
+
+def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> list[str]:
+    from embedloom.train.estimate import (
+        DEVICES,
+        EFFICIENCY,
+        GIB,
+        GRAPH_SHARE,
+        PAPER_TOKENS,
+        Cost,
+        graph_bytes,
+        training_cost,
+    )
+
+    settings = run.recipe.train
+    shape = _shape(settings.base)
+    if rows and tokens:
+        count, mean, how = rows, tokens, "as given"
+    else:
+        count, mean, how = _counted(run, count_tokens=tokens is None)
+        count = rows or count
+        if tokens:
+            mean, how = tokens, "as given"
+        elif not mean:
+            mean, how = PAPER_TOKENS, "as in the paper's data: no rows are there yet"
+    steps = max(1, round(settings.epochs * count / settings.batch_size))
+    steps = min(steps, settings.max_steps or steps)
+
+    def cost(graph_tokens: int) -> Cost:
+        return training_cost(
+            shape,
+            rows=count,
+            tokens_per_row=mean,
+            steps=steps,
+            batch_size=settings.batch_size,
+            text_tokens=min(settings.max_length, mean / (2 + settings.hard_negatives)),
+            rank=settings.lora_rank,
+            item_bytes=2,
+            pass_tokens=settings.token_budget or settings.max_length,
+            graph_tokens=settings.graph_tokens or graph_tokens,
+            runs=settings.runs,
+        )
+
+    least = cost(0)
+    lines = [
+        f"base      {settings.base}: {least.parameters / 1e6:,.0f}M parameters, {least.trained / 1e6:,.1f}M trained "
+        f"(LoRA rank {settings.lora_rank})",
+        f"data      {count:,} rows, {mean:,.0f} tokens a row ({how})",
+        f"steps     {least.steps:,} of {settings.batch_size:,} rows: {least.tokens / 1e6:,.1f}M tokens",
+        f"memory    from {least.memory_bytes / GIB:,.1f} GiB in 16 bits: weights {least.weight_bytes / GIB:,.1f}, "
+        f"adapters with their optimizer {least.adapter_bytes / GIB:,.2f}, the graph of one text "
+        f"{least.pass_bytes / GIB:,.1f}",
+        f"time      if {EFFICIENCY:.0%} of the peak is reached; graphs beyond {GRAPH_SHARE:.0%} of the memory are "
+        "computed twice",
+    ]
+    for name, (tflops, memory) in DEVICES.items():
+        here = cost(int(GRAPH_SHARE * memory * GIB * devices / graph_bytes(shape, 2)))
+        fits = (
+            "" if here.weight_bytes + here.adapter_bytes < 0.9 * memory * GIB else ", sharded: it does not fit on one"
+        )
+        hours = _duration(here.hours(tflops, devices=devices))
+        lines.append(
+            f"  {devices} x {name:<9}{hours:>10}  {here.flops / 1e15:,.1f} PFLOP at {tflops:,.0f} TFLOP/s{fits}"
+        )
+    return lines
+
+
+def _shape(base: str) -> Shape:
+    from embedloom.model.names import model_folder
+    from embedloom.model.shape import known_shape, read_shape
+
+    return known_shape(base) or read_shape(model_folder(base))
+
+
+def _counted(run: Run, *, count_tokens: bool) -> tuple[int, float, str]:
+    """Rows, their mean tokens (0 if they can't be known yet), and how both were found."""
+    from embedloom.cli.tuning import training_file
+    from embedloom.errors import RecipeError
+    from embedloom.records import Example
+    from embedloom.run import read_records
+
+    path = run.folder / training_file(run)
+    if path.exists():
+        examples = list(read_records(path, Example))
+    else:
+        from embedloom.data.training_rows import read_source
+
+        sources = run.recipe.train.sources
+        examples = [row for source in sources for row in read_source(source.data, instruction=source.instruction)]
+        planned = sum(run.recipe.generate.counts.values())
+        if planned or not examples:
+            if not planned:
+                raise RecipeError("no training rows: set generate.counts, name data in train.sources, or give --rows")
+            return planned + len(examples), 0.0, ""
+    if not count_tokens:
+        return len(examples), 0.0, ""
+    from embedloom.model.backbone import load_tokenizer
+    from embedloom.model.inputs import contract_for, token_ids
+    from embedloom.model.names import model_folder
+
+    settings = run.recipe.train
+    tokenizer = load_tokenizer(model_folder(settings.base))
+    contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling)
+    some = examples[:: max(1, len(examples) // SAMPLE)]
+    texts = [
+        text
+        for row in some
+        for text in (
+            contract.query_text(row.query, row.instruction),
+            row.positives[0],
+            *row.negatives[: settings.hard_negatives],
+        )
+    ]
+    return len(examples), sum(map(len, token_ids(texts, tokenizer, contract))) / len(some), f"of {len(some)} counted"
+
+
+def _duration(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:,.1f} min" if hours * 60 >= 1 else f"{hours * 3600:,.0f} s"

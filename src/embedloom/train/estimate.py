@@ -1,0 +1,113 @@
+"""What a training will cost, before it starts: parameters, memory by part, floating-point work, hours by device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embedloom.model.shape import Shape
+
+DEVICES = {
+    "V100": (112.0, 32),
+    "L4": (121.0, 24),
+    "RTX 4090": (165.0, 24),
+    "A100": (312.0, 80),
+    "H100": (989.0, 80),
+    "H200": (989.0, 141),
+}
+"""Peak TFLOP/s of dense products in 16 bits with sums in 32, and GiB of memory, from the makers' data sheets."""
+
+EFFICIENCY = 0.4
+"""Share of the peak that a training is taken to reach."""
+
+PAPER_TOKENS = 360
+"""Tokens of a row with its negative where nothing is known: 180M tokens in 500k examples (paper section 2)."""
+
+GRAPH_SHARE = 0.4
+"""Share of a device's memory that graphs may take; what a batch needs beyond it is computed twice (GradCache)."""
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Work and memory. Bytes are of one device that holds everything; `flops` of the whole training."""
+
+    rows: int
+    steps: int
+    tokens: int
+    flops: float
+    parameters: int
+    trained: int
+    weight_bytes: int
+    adapter_bytes: int
+    pass_bytes: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """All parts together."""
+        return self.weight_bytes + self.adapter_bytes + self.pass_bytes
+
+    def hours(self, tflops: float, *, devices: int = 1, efficiency: float = EFFICIENCY) -> float:
+        """Hours on so many devices of a peak rate."""
+        return self.flops / (tflops * 1e12 * efficiency * devices) / 3600
+
+
+def training_cost(
+    shape: Shape,
+    *,
+    rows: int,
+    tokens_per_row: float,
+    steps: int,
+    batch_size: int,
+    text_tokens: float,
+    rank: int,
+    item_bytes: int,
+    pass_tokens: int,
+    graph_tokens: int,
+    runs: int = 1,
+) -> Cost:
+    """Adds up what a LoRA training costs.
+
+    A token costs twice the matrices' weights forward and, since those are frozen, once more the same on the way back.
+    What of a batch goes beyond `graph_tokens` is computed forward twice (GradCache).
+
+    Args:
+        shape: of the base model.
+        rows: training rows.
+        tokens_per_row: mean tokens of a query with its positive and negatives.
+        steps: optimizer steps.
+        batch_size: rows of a step.
+        text_tokens: mean tokens of a text, for attention.
+        rank: of the adapters.
+        item_bytes: of a frozen weight.
+        pass_tokens: of one forward pass.
+        graph_tokens: whose graph is kept.
+        runs: trainings that are averaged.
+    """
+    step_tokens = batch_size * tokens_per_row
+    trained = shape.adapter_weights(rank)
+    # Scores and their weighted sum: two products over half the text on average, in every layer.
+    attention = shape.layers * 2 * text_tokens * shape.heads * shape.head_dimension
+    forward = 2 * shape.matrix_weights + 2 * trained + attention
+    twice = max(0.0, 1 - graph_tokens / step_tokens) if step_tokens else 0.0
+    backward = 2 * shape.matrix_weights + 4 * trained + 2 * attention
+    tokens = steps * step_tokens
+    kept = min(step_tokens, max(graph_tokens, pass_tokens))
+    return Cost(
+        rows=rows,
+        steps=steps * runs,
+        tokens=round(tokens * runs),
+        flops=runs * tokens * (forward * (1 + twice) + backward),
+        parameters=shape.parameters,
+        trained=trained,
+        weight_bytes=shape.parameters * item_bytes,
+        # The adapter and its gradient in the base's precision; master, and two moments of AdamW, in float32.
+        adapter_bytes=trained * (2 * item_bytes + 12),
+        pass_bytes=round(kept * graph_bytes(shape, item_bytes)),
+    )
+
+
+def graph_bytes(shape: Shape, item_bytes: int) -> int:
+    """Bytes of a token's graph: about 14 states of the width, 5 of the inner width and 4 of the heads a layer."""
+    heads = shape.heads * shape.head_dimension
+    return shape.layers * (14 * shape.hidden + 5 * shape.inner + 4 * heads) * item_bytes
