@@ -174,7 +174,9 @@ def test_other_types_paths_and_methods_are_refused_in_the_same_form(http: TestCl
     error_of(http.post("/v1/embeddings", data={"input": "a"}), 415)
     error_of(http.post("/v1/embeddings", content=b"{}", headers={"content-type": "text/plain"}), 415)
     error_of(http.get("/v1/nothing"), 404)
-    error_of(http.get("/v1/embeddings"), 405)
+    error_of(http.post("/v1/nothing", data={"input": "a"}), 404)
+    wrong = http.get("/v1/embeddings")
+    assert (error_of(wrong, 405)["type"], wrong.headers["allow"]) == ("invalid_request_error", "POST")
     error_of(http.post("/v1/models", json={}), 405)
 
 

@@ -49,19 +49,17 @@ def make_app(service: Service, *, key: str = "", hosts: Collection[str] | None =
         service.close()
 
     def route(path: str, name: str, handler: Any, method: str = "GET", *, guarded: bool = True) -> Route:
-        return Route(path, gate.endpoint(name, handler, guarded=guarded), methods=[method])
+        reads = method == "POST"
+        return Route(path, gate.endpoint(name, handler, guarded=guarded, reads=reads), methods=[method])
 
-    async def no_route(call: Call) -> Response:
-        raise RefusedError(404, "no such endpoint; /openapi.json lists them")
+    async def nowhere(request: Request, error: Exception) -> Response:
+        async def refuse(call: Call) -> Response:
+            if getattr(error, "status_code", 404) == 405:
+                allowed = getattr(error, "headers", None)
+                raise RefusedError(405, "another method is expected; /openapi.json lists them", headers=allowed)
+            raise RefusedError(404, "no such endpoint; /openapi.json lists them")
 
-    async def no_method(call: Call) -> Response:
-        raise RefusedError(405, "this endpoint has another method; /openapi.json lists them")
-
-    async def missing(request: Request, error: Exception) -> Response:
-        return await gate.endpoint("other", no_route, guarded=False)(request)
-
-    async def wrong(request: Request, error: Exception) -> Response:
-        return await gate.endpoint("other", no_method, guarded=False)(request)
+        return await gate.endpoint("other", refuse, guarded=False)(request)
 
     return Starlette(
         routes=[
@@ -75,7 +73,7 @@ def make_app(service: Service, *, key: str = "", hosts: Collection[str] | None =
             route("/metrics", "metrics", endpoints.metrics),
             route("/openapi.json", "openapi", endpoints.description, guarded=False),
         ],
-        exception_handlers={404: missing, 405: wrong},
+        exception_handlers={404: nowhere, 405: nowhere},
         lifespan=lifespan,
     )
 

@@ -66,13 +66,14 @@ class Gate:
         self._digest = _digest(key.encode()) if key else None
         self._hosts = hosts
 
-    def endpoint(self, name: str, handler: Handler, *, guarded: bool = True) -> Endpoint:
+    def endpoint(self, name: str, handler: Handler, *, guarded: bool = True, reads: bool = False) -> Endpoint:
         """A Starlette endpoint around a handler.
 
         Args:
             name: of the endpoint, in log and metrics.
             handler: from a call to its response; may raise `RefusedError`.
             guarded: whether the key is asked for.
+            reads: whether the handler wants the body.
         """
 
         async def answer(request: Request) -> Response:
@@ -81,7 +82,7 @@ class Gate:
             self.open += 1
             self.metrics.open.set(self.open)
             try:
-                response = await self._answer(call, handler, guarded)
+                response = await self._answer(call, handler, guarded, reads)
             finally:
                 self.open -= 1
                 self.held -= call.held
@@ -91,11 +92,11 @@ class Gate:
 
         return answer
 
-    async def _answer(self, call: Call, handler: Handler, guarded: bool) -> Response:
+    async def _answer(self, call: Call, handler: Handler, guarded: bool, reads: bool) -> Response:
         try:
             self._admit(call.request, guarded)
             async with asyncio.timeout(self.limits.seconds):
-                if call.request.method == "POST":
+                if reads:
                     await self._read(call)
                     response = await _unless_gone(call.request, handler(call))
                 else:
