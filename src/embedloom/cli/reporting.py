@@ -14,7 +14,7 @@ import click
 from embedloom.cli.describing import PAGE
 from embedloom.cli.measure import LEADERBOARD, SEARCHES, Found
 from embedloom.cli.pipeline import Run, source_commit, versions
-from embedloom.cli.tuning import MODEL, TRAINING
+from embedloom.cli.tuning import MODEL, TRAINING, training_file
 from embedloom.model.registry import licence_of
 from embedloom.recipe import resolved
 from embedloom.records import Example, Reject
@@ -64,7 +64,7 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
             steps=tuple(TrainingStep(**{key: obj.get(key, 0) for key in fields}) for obj in log),
             stages=tuple(StageLine(name, float(entry["seconds"]), _detail(entry)) for name, entry in manifest.items()),
             tallies=tuple(_tallies(run)),
-            examples=tuple(islice(_read(run, "train.jsonl", Example), SHOWN_EXAMPLES)),
+            examples=tuple(islice(_read(run, training_file(run), Example), SHOWN_EXAMPLES)),
             searches=found,
             recipe=json.dumps(settings, ensure_ascii=False, indent=1),
             versions=versions(),
@@ -79,7 +79,7 @@ def _tallies(run: Run) -> Iterable[Tally]:
 
     families: Counter[str] = Counter()
     languages: Counter[str] = Counter()
-    for example in _read(run, "train.jsonl", Example):
+    for example in _read(run, training_file(run), Example):
         families[example.family or example.source or "unnamed"] += 1
         languages[example.language or "not stated"] += 1
     files = sorted((run.folder / "rejects").glob("*.jsonl"))
