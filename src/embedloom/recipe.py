@@ -207,6 +207,10 @@ class Train(Section):
     max_length: int = Field(default=512, ge=8)
     """Tokens of a text in training."""
     pooling: Literal["last", "mean", "weighted-mean"] = "last"
+    method: Literal["lora", "full"] = "lora"
+    """What is trained: LoRA weights, or all weights."""
+    lora_targets: str | list[str] = "all-linear"
+    """Layers that get LoRA weights, by name, such as ["q_proj", "v_proj"]."""
     lora_rank: int = Field(default=16, gt=0)
     lora_alpha: float = Field(default=32.0, gt=0)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)

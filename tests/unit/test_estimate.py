@@ -58,6 +58,9 @@ def test_work_counts_products_forward_and_back() -> None:
     assert training_cost(shape, **plan).flops == pytest.approx(40 * 6 * matrices)
     assert training_cost(shape, **plan, runs=3).flops == pytest.approx(3 * 40 * 6 * matrices)
     assert training_cost(shape, **plan, runs=3).steps == 3
+    full = training_cost(shape, **plan | {"graph_tokens": 40}, full=True)
+    assert full.flops == pytest.approx(40 * 6 * matrices)
+    assert full.trained == full.parameters
 
 
 def test_a_graph_holds_at_least_what_the_layers_read() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from embedloom.errors import RunError
+from embedloom.errors import ModelError, RunError
 from embedloom.model.encoder import Encoder, open_encoder
 from embedloom.model.inputs import contract_for
 from embedloom.train.checkpoint import Origin, save_checkpoint
 from embedloom.train.loop import Settings, StepLog, steps_done, train
-from embedloom.train.lora import add_lora, averaged, merged
+from embedloom.train.lora import add_lora, averaged, merged, train_all
 from tiny import model_of, tokenizer_of
 from toy_training import EXAMPLES, SETTINGS, figures, toy_training, weights
 
@@ -130,3 +130,23 @@ def test_averaged_weights_are_the_mean_of_all() -> None:
         mean = averaged(mean, model, count)
     for found, right in zip(mean.parameters(), expected, strict=True):
         torch.testing.assert_close(found, right, atol=1e-6, rtol=1e-5)
+
+
+def test_all_weights_can_be_trained(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of("qwen3")
+    model = train_all(model_of("qwen3"))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e-3)
+    logs = train(model, tokenizer, contract_for(tokenizer), EXAMPLES, settings, tmp_path)
+    assert logs[-1].loss < logs[0].loss
+    assert all(
+        not torch.equal(tensor, before[name]) for name, tensor in merged(model, torch.float32).state_dict().items()
+    )
+
+
+def test_adapters_go_where_they_are_asked_for() -> None:
+    model = add_lora(model_of("llama"), rank=4, alpha=8, dropout=0.0, seed=0, targets=["q_proj", "v_proj"])
+    trained = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"q_proj", "v_proj"}
+    with pytest.raises(ModelError, match=r"no layer is named .*'query'.*; linear layers are down_proj, gate_proj"):
+        add_lora(model_of("llama"), rank=4, alpha=8, dropout=0.0, seed=0, targets=["query"])

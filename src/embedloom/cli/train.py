@@ -91,17 +91,18 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
             item_bytes=2,
             pass_tokens=settings.token_budget or settings.max_length,
             graph_tokens=settings.graph_tokens or graph_tokens,
+            full=settings.method == "full",
             runs=settings.runs,
         )
 
     least = cost(0)
     lines = [
         f"base      {settings.base}: {least.parameters / 1e6:,.0f}M parameters, {least.trained / 1e6:,.1f}M trained "
-        f"(LoRA rank {settings.lora_rank})",
+        f"({'all' if settings.method == 'full' else f'LoRA rank {settings.lora_rank}'})",
         f"data      {count:,} rows, {mean:,.0f} tokens a row ({how})",
         f"steps     {least.steps:,} of {settings.batch_size:,} rows: {least.tokens / 1e6:,.1f}M tokens",
         f"memory    from {least.memory_bytes / GIB:,.1f} GiB in 16 bits: weights {least.weight_bytes / GIB:,.1f}, "
-        f"adapters with their optimizer {least.adapter_bytes / GIB:,.2f}, the graph of one text "
+        f"what is trained with its optimizer {least.training_bytes / GIB:,.2f}, the graph of one text "
         f"{least.pass_bytes / GIB:,.1f}",
         f"time      if {EFFICIENCY:.0%} of the peak is reached; graphs beyond {GRAPH_SHARE:.0%} of the memory are "
         "computed twice",
@@ -109,7 +110,7 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
     for name, (tflops, memory) in DEVICES.items():
         here = cost(int(GRAPH_SHARE * memory * GIB * devices / graph_bytes(shape, 2)))
         fits = (
-            "" if here.weight_bytes + here.adapter_bytes < 0.9 * memory * GIB else ", sharded: it does not fit on one"
+            "" if here.weight_bytes + here.training_bytes < 0.9 * memory * GIB else ", sharded: it does not fit on one"
         )
         hours = _duration(here.hours(tflops, devices=devices))
         lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -91,7 +91,7 @@ def train_together(run: Run) -> dict[str, Any]:
     from embedloom.train.checkpoint import Origin, save_checkpoint
     from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
     from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
-    from embedloom.train.lora import add_lora, averaged, merged
+    from embedloom.train.lora import add_lora, averaged, merged, train_all
     from embedloom.train.loss import Objective
 
     settings = run.recipe.train
@@ -117,9 +117,16 @@ def train_together(run: Run) -> dict[str, Any]:
     for number in range(settings.runs):
         seed = run.recipe.seed + number
         backbone = load_backbone(base, device=place, dtype=dtype)
-        adapter = partial(
-            add_lora, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout, seed=seed
-        )
+        adapter: Callable[[Any], Any] = train_all
+        if settings.method == "lora":
+            adapter = partial(
+                add_lora,
+                rank=settings.lora_rank,
+                alpha=settings.lora_alpha,
+                dropout=settings.lora_dropout,
+                seed=seed,
+                targets=settings.lora_targets,
+            )
         model = adapter(backbone)
         loop = Settings(
             steps=steps,
@@ -212,9 +219,10 @@ def _instructions(examples: Sequence[Example]) -> dict[str, str]:
 
 
 def _memory(device: Any) -> int:
-    """Bytes of a device's memory; of the machine's for a CPU."""
+    """Bytes of a device's memory; for a CPU, this process' share of the machine's."""
     import torch
 
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes

@@ -39,13 +39,13 @@ class Cost:
     parameters: int
     trained: int
     weight_bytes: int
-    adapter_bytes: int
+    training_bytes: int
     pass_bytes: int
 
     @property
     def memory_bytes(self) -> int:
         """All parts together."""
-        return self.weight_bytes + self.adapter_bytes + self.pass_bytes
+        return self.weight_bytes + self.training_bytes + self.pass_bytes
 
     def hours(self, tflops: float, *, devices: int = 1, efficiency: float = EFFICIENCY) -> float:
         """Hours on so many devices of a peak rate."""
@@ -64,9 +64,10 @@ def training_cost(
     item_bytes: int,
     pass_tokens: int,
     graph_tokens: int,
+    full: bool = False,
     runs: int = 1,
 ) -> Cost:
-    """Adds up what a LoRA training costs.
+    """Adds up what a training costs: of LoRA weights, or of all.
 
     A token costs twice the matrices' weights forward and, since those are frozen, once more the same on the way back.
     What of a batch goes beyond `graph_tokens` is computed forward twice (GradCache).
@@ -82,15 +83,17 @@ def training_cost(
         item_bytes: of a frozen weight.
         pass_tokens: of one forward pass.
         graph_tokens: whose graph is kept.
+        full: all weights are trained, not adapters; their gradients cost as much again.
         runs: trainings that are averaged.
     """
     step_tokens = batch_size * tokens_per_row
-    trained = shape.adapter_weights(rank)
+    trained = shape.parameters if full else shape.adapter_weights(rank)
+    beside = 0 if full else trained
     # Scores and their weighted sum: two products over half the text on average, in every layer.
     attention = shape.layers * 2 * text_tokens * shape.heads * shape.head_dimension
-    forward = 2 * shape.matrix_weights + 2 * trained + attention
+    forward = 2 * shape.matrix_weights + 2 * beside + attention
     twice = max(0.0, 1 - graph_tokens / step_tokens) if step_tokens else 0.0
-    backward = 2 * shape.matrix_weights + 4 * trained + 2 * attention
+    backward = (4 if full else 2) * shape.matrix_weights + 4 * beside + 2 * attention
     tokens = steps * step_tokens
     kept = min(step_tokens, max(graph_tokens, pass_tokens))
     return Cost(
@@ -102,7 +105,7 @@ def training_cost(
         trained=trained,
         weight_bytes=shape.parameters * item_bytes,
         # The adapter and its gradient in the base's precision; master, and two moments of AdamW, in float32.
-        adapter_bytes=trained * (2 * item_bytes + 12),
+        training_bytes=trained * (12 + (1 if full else 2) * item_bytes),
         pass_bytes=round(kept * graph_bytes(shape, item_bytes)),
     )
 
