@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -91,7 +91,7 @@ def train_together(run: Run) -> dict[str, Any]:
     from embedloom.train.checkpoint import Origin, save_checkpoint
     from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
     from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
-    from embedloom.train.lora import add_lora, averaged, merged, train_all
+    from embedloom.train.lora import add_lora, averaged, merged
     from embedloom.train.loss import Objective
 
     settings = run.recipe.train
@@ -117,16 +117,9 @@ def train_together(run: Run) -> dict[str, Any]:
     for number in range(settings.runs):
         seed = run.recipe.seed + number
         backbone = load_backbone(base, device=place, dtype=dtype)
-        adapter: Callable[[Any], Any] = train_all
-        if settings.method == "lora":
-            adapter = partial(
-                add_lora,
-                rank=settings.lora_rank,
-                alpha=settings.lora_alpha,
-                dropout=settings.lora_dropout,
-                seed=seed,
-                targets=settings.lora_targets,
-            )
+        adapter = partial(
+            add_lora, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout, seed=seed
+        )
         model = adapter(backbone)
         loop = Settings(
             steps=steps,
