@@ -208,6 +208,9 @@ def test_the_stage_gives_negatives_to_rows_with_a_passage(
     assert manifest["mine"]["rows"] == sum(bool(row.passage_id) for row in plain)
     assert manifest["mine"]["negatives"] == sum(len(row.negatives) for row in found)
     assert not (out / "mining").exists()
+    reported = call(capsys, *[word if word != "train" else "report" for word in arguments])
+    assert reported.status == 0, reported.error
+    assert "Hard negative" in (out / "report.html").read_text(encoding="utf-8")
     again = call(capsys, *arguments)
     assert [line.split()[1:] for line in again.error.splitlines()] == [["done", "before"]] * 10
     without = call(capsys, *arguments, "--set", "mine.retriever=none")
