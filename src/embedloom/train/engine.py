@@ -25,6 +25,8 @@ class Ranks:
 
     rank = 0
     count = 1
+    any_order = True
+    """Whether a backward pass may follow other forward passes than its own."""
 
     def gather(self, own_ND: Tensor, counts: Sequence[int]) -> Tensor:
         """The vectors of all processes, first those of rank 0.
@@ -113,4 +115,8 @@ def engine_for(model: nn.Module, processes: Processes | None, *, weight_decay: f
         from embedloom.train.sharded import Sharded
 
         return Sharded(model, processes, weight_decay=weight_decay)
+    if processes.weights == "zero":
+        from embedloom.train.zero import Zero
+
+        return Zero(model, processes, weight_decay=weight_decay)
     return Replicated(model, processes, weight_decay=weight_decay)

@@ -71,7 +71,7 @@ def loss_and_gradients(
     room = graph_tokens
     for number, group in enumerate(groups):
         padded = len(shares[0][number]) * max(len(rows[row]) for row in group)
-        keeps_graph = padded <= room
+        keeps_graph = padded <= room and (ranks.any_order or number == len(groups) - 1)
         if keeps_graph:
             kept.append(number)
             room -= padded
