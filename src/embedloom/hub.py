@@ -37,4 +37,5 @@ def hub_folder(repository: str, kind: Literal["model", "dataset"], error: type[E
             f"run `hf download{option} {repository}` where there is a network, or use path:FOLDER"
         ) from None
     except (HfHubHTTPError, OSError) as fault:
-        raise error(f"hub:{repository} can't be fetched: {(str(fault) or type(fault).__name__).splitlines()[0]}") from None
+        reason = (str(fault) or type(fault).__name__).splitlines()[0]
+        raise error(f"hub:{repository} can't be fetched: {reason}") from None
