@@ -134,7 +134,7 @@ class Curate(Section):
     """Drop texts in another language than the one asked for; `auto`: if the extra `languages` is installed."""
     personal_data: bool = False
     """Drop texts with e-mail addresses, telephone, card and account numbers, passwords or keys of services."""
-    decontaminate: list[str | list[str]] = []
+    decontaminate: list[str | list[str]] = ["eval"]
     """Evaluation sets that no row may repeat: paths, `hub:DATASET`, or `eval` for those of this recipe."""
     processes: int = Field(default=0, ge=0)
     """Processes that check large sets; 0 for one a core, at most 8."""

@@ -70,6 +70,7 @@ def drawn(rows: Sequence[R], limit: int, seed: int, what: str) -> Sequence[R]:
 
 def weighted(rows: Sequence[R], weight: float, seed: int) -> list[R]:
     """All rows as often as the whole part of `weight` says, and once more a share of them: its fraction."""
-    times, share = divmod(weight, 1.0)
-    count = round(share * len(rows))
-    return [*(row for row in rows for _ in range(int(times))), *(drawn(rows, count, seed, "weight") if count else ())]
+    times = int(weight)
+    count = round((weight - times) * len(rows))
+    more = drawn(rows, count, seed, "weight") if count else []
+    return [row for row in rows for _ in range(times)] + list(more)

@@ -69,7 +69,7 @@ def curate(run: Run) -> None:
                 return _write(run, verdicts, "curate", CURATED)
 
     told = settings.model_dump(exclude={"processes"}) | {"language": language}
-    told |= {"evaluation": [(str(one), source_content(str(one))) for one in against]}
+    told |= {"evaluation": contents(run, against)}
     inputs = [EXAMPLES, "passages.jsonl"]
     run.stage("curate", settings=told, inputs=inputs, files=[CURATED, "rejects/curate.jsonl"], work=work)
 
@@ -117,6 +117,12 @@ def evaluation_sets(run: Run) -> list[Path]:
         else:
             paths.append(data_path(name))
     return paths
+
+
+def contents(run: Run, sets: list[Path]) -> list[tuple[str, str]]:
+    """Name and content of each set; a set of the run folder is named as it stands there, wherever the folder is."""
+    own = {run.folder / KNOWN_ITEM: KNOWN_ITEM}
+    return [(own.get(path, str(path)), source_content(str(path))) for path in sets]
 
 
 def _indexed(paths: list[Path], folder: Path) -> Path:

@@ -107,8 +107,9 @@ def _do(run: Run, until: str) -> None:
     from embedloom.cli.factory import Factory
     from embedloom.cli.measure import build_index, measure, search
     from embedloom.cli.mining import mine_negatives
+    from embedloom.cli.mixing import mix
     from embedloom.cli.reporting import report
-    from embedloom.cli.tuning import mix, tune
+    from embedloom.cli.tuning import tune
 
     wanted = STAGES[: STAGES.index(until) + 1]
     factory = Factory(run)

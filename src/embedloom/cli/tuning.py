@@ -1,23 +1,21 @@
-"""The stages between data and model: the mixture of training rows, and the training itself."""
+"""The stage from rows to model: the training."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedloom.cli.corpus import drawn, weighted
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
 from embedloom.cli.several import TRAIN
-from embedloom.errors import RecipeError
 from embedloom.records import Example, content_id
-from embedloom.run import file_hash, read_records, write_records
+from embedloom.run import read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,30 +25,6 @@ MINED = "mined.jsonl"
 """The training rows with the hard negatives that were mined for them, where the recipe asks for that."""
 TRAINING = "training"
 """Folder of the trainer's state and log, below the run folder."""
-
-
-def mix(run: Run) -> None:
-    """Curated synthetic rows and the recipe's other sources in one file, each row as often as its source weighs."""
-    sources = run.recipe.train.sources
-    seed = run.recipe.seed
-    synthetic = any(run.recipe.generate.counts.values())
-
-    def work() -> dict[str, Any]:
-        from embedloom.data.training_rows import read_source
-
-        rows = list(read_records(run.folder / "curated.jsonl", Example)) if synthetic else []
-        taken = {example.id for example in rows}
-        for source in sources:
-            found = {row.id: row for row in read_source(source.data, instruction=source.instruction)}
-            new = [row for row in drawn(list(found.values()), source.limit, seed, "row") if row.id not in taken]
-            taken.update(row.id for row in new)
-            rows += weighted(new, source.weight, seed)
-        if not rows:
-            raise RecipeError("no training rows: set generate.counts for synthetic data, or name data in train.sources")
-        return {"rows": write_records(run.folder / "train.jsonl", rows)}
-
-    told = {"sources": [(source.model_dump(), _content(source.data)) for source in sources], "seed": seed}
-    run.stage("mix", settings=told, inputs=["curated.jsonl"] if synthetic else [], files=["train.jsonl"], work=work)
 
 
 def training_file(run: Run) -> str:
@@ -91,7 +65,7 @@ def train_together(run: Run) -> dict[str, Any]:
     from embedloom.train.checkpoint import Origin, save_checkpoint
     from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
     from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
-    from embedloom.train.lora import add_lora, averaged, merged
+    from embedloom.train.lora import add_lora, averaged, merged, train_all
     from embedloom.train.loss import Objective
 
     settings = run.recipe.train
@@ -117,9 +91,16 @@ def train_together(run: Run) -> dict[str, Any]:
     for number in range(settings.runs):
         seed = run.recipe.seed + number
         backbone = load_backbone(base, device=place, dtype=dtype)
-        adapter = partial(
-            add_lora, rank=settings.lora_rank, alpha=settings.lora_alpha, dropout=settings.lora_dropout, seed=seed
-        )
+        adapter: Callable[[Any], Any] = train_all
+        if settings.method == "lora":
+            adapter = partial(
+                add_lora,
+                rank=settings.lora_rank,
+                alpha=settings.lora_alpha,
+                dropout=settings.lora_dropout,
+                seed=seed,
+                targets=settings.lora_targets,
+            )
         model = adapter(backbone)
         loop = Settings(
             steps=steps,
@@ -189,11 +170,6 @@ def _clear_other_training(folder: Path, key: str) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(key, encoding="utf-8")
-
-
-def _content(data: str) -> str:
-    path = Path(data.removeprefix("path:"))
-    return file_hash(path) if path.is_file() else ""
 
 
 def _instructions(examples: Sequence[Example]) -> dict[str, str]:

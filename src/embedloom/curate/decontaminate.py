@@ -118,14 +118,19 @@ def contamination(texts: Iterable[EvaluationText]) -> Contamination:
     )
 
 
-def contaminated(example: Example, index: Contamination) -> str:
+def contaminated(example: Example, index: Contamination, *, shares_corpus: bool = False) -> str:
     """How a row repeats an evaluation set, or an empty string. Labels are not compared: sets share them by right.
 
     The real text of a grounded example may stand in a corpus that is searched, for that is where it comes from; it must
     not be one of the queries or sentences. What a language model wrote has no such exemption.
+
+    Args:
+        example: a training row.
+        index: of the evaluation sets.
+        shares_corpus: no document of the row counts as one of a corpus: labelled sets share theirs over all splits.
     """
     for side, text, written in _compared(example):
-        if detail := index.match(text, documents=written):
+        if detail := index.match(text, documents=written and not (shares_corpus and side == "positive")):
             return f"{side}: {detail}"
     return ""
 

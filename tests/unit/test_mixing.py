@@ -1,0 +1,72 @@
+"""The mixture of sources: each as often as it weighs, no row twice by accident, none that repeats an evaluation set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from embedloom.cli.mixing import mix
+from embedloom.cli.pipeline import Run
+from embedloom.errors import RecipeError
+from embedloom.recipe import load_recipe
+from embedloom.records import Example
+from embedloom.run import RunFolder, read_objects, read_records
+
+
+def source(path: Path, count: int, *, start: int = 0) -> Path:
+    rows = [{"query": f"how deep is lake number {n}", "positives": [f"Lake {n} is deep."]} for n in range(start, count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def mixed(folder: Path, sources: list[dict[str, object]], *, sets: tuple[Path, ...] = ()) -> Run:
+    told = ", ".join(
+        "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) + "}" for one in sources
+    )
+    settings = [f"train.sources=[{told}]", f"eval.sets={json.dumps([str(path) for path in sets])}"]
+    run = Run(load_recipe([], settings), RunFolder(folder))
+    mix(run)
+    return run
+
+
+def queries(run: Run) -> list[str]:
+    return [row.query for row in read_records(run.folder / "train.jsonl", Example)]
+
+
+def test_sources_weigh_and_a_row_of_two_sources_counts_once(tmp_path: Path) -> None:
+    one, two = source(tmp_path / "one.jsonl", 4), source(tmp_path / "two.jsonl", 6, start=2)
+    asked = {"instruction": "Answer"}
+    run = mixed(
+        tmp_path / "run",
+        [{"data": f"path:{one}", "weight": 2.0, **asked}, {"data": f"path:{two}", "weight": 0.5, **asked}],
+    )
+    found = queries(run)
+    assert [found.count(f"how deep is lake number {n}") for n in range(4)] == [2, 2, 2, 2]
+    # Of the second source two rows are new, and half of them are taken.
+    assert len(found) == 9
+    assert run.folder.manifest()["mix"] | {"rows": 9, "rejects": 0} == run.folder.manifest()["mix"]
+
+
+@pytest.mark.parametrize("gone", [1, 4])
+def test_what_repeats_an_evaluation_set_is_not_trained_on(tmp_path: Path, gone: int) -> None:
+    rows = source(tmp_path / "rows.jsonl", 4)
+    sets = tmp_path / "lakes"
+    (sets / "qrels").mkdir(parents=True)
+    asked = [{"_id": str(n), "text": f"How deep is lake number {n}?"} for n in range(gone)]
+    corpus = [{"_id": f"d{n}", "title": "", "text": f"Lake {n} is deep."} for n in range(4)]
+    for name, objects in (("queries", asked), ("corpus", corpus)):
+        (sets / f"{name}.jsonl").write_text("".join(json.dumps(obj) + "\n" for obj in objects), encoding="utf-8")
+    judged = "".join(f"{n}\td{n}\t1\n" for n in range(gone))
+    (sets / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, encoding="utf-8")
+    told: list[dict[str, object]] = [{"data": f"path:{rows}", "instruction": "Answer"}]
+    if gone == 4:
+        with pytest.raises(RecipeError, match="no training rows"):
+            mixed(tmp_path / "run", told, sets=(sets,))
+        return
+    run = mixed(tmp_path / "run", told, sets=(sets,))
+    assert queries(run) == [f"how deep is lake number {n}" for n in range(1, 4)]
+    rejects = [obj for _, obj in read_objects(run.folder / "rejects" / "mix.jsonl")]
+    assert [(obj["stage"], obj["rule"]) for obj in rejects] == [("mix", "in-evaluation")]
+    assert rejects[0]["detail"] == "query: the same as a query of lakes"
