@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 CLIENTS = (1, 8, 64)
-SECONDS = 5.0
+SECONDS = 4.0
 WARM = 0.5
 SIZES = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "num_attention_heads": 8}
 INSTRUCTION = "Given a question, retrieve passages that answer it"
