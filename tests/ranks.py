@@ -1,4 +1,4 @@
-"""Starts a function in several processes that are the ranks of one training, on gloo, at the price of one import.
+"""Starts a function in several processes that are the ranks of one training, at the price of one import.
 
 A server process imports the packages once and forks the ranks: four imports of PyTorch would cost more than all that
 is tested with them.
@@ -29,7 +29,7 @@ ASKED = {
 
 SERVER = '''
 """Reads a line for each run, forks its ranks, and says how each ended."""
-import importlib, json, os, signal, sys, time, traceback
+import faulthandler, importlib, json, os, signal, sys, time, traceback
 import torch, transformers, peft, accelerate
 import torch.distributed
 from transformers.models.llama import modeling_llama
@@ -48,6 +48,8 @@ def child(run, rank):
     os.environ.update({"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(run["port"]), **run["environment"]})
     module, name = run["function"].split(":")
+    # A rank that hangs says where.
+    faulthandler.dump_traceback_later(0.8 * run["limit"])
     try:
         found = getattr(importlib.import_module(module), name)(*run["arguments"])
         torch.save(found, f"{folder}/{rank}.pt")
@@ -122,8 +124,9 @@ class Ranks:
         folder: Path,
         *arguments: Any,
         weights: str = "replicated",
+        gpus: bool = False,
         survivors: int = 0,
-        limit: float = 300,
+        limit: float = 600,
     ) -> Ended:
         """Runs `module:function(*arguments)` in `count` ranks, with arguments that are JSON, and waits for their end.
 
@@ -133,6 +136,7 @@ class Ranks:
             folder: for what they return and print.
             arguments: the same for each.
             weights: `replicated`, `sharded` (FSDP2) or `zero` (DeepSpeed), as `accelerate launch` would ask for it.
+            gpus: on NCCL, a GPU each; else on gloo and the CPU, whatever the machine has.
             survivors: ranks that can't end, being stopped for example; they are killed when the others ended.
             limit: seconds after which all are killed.
         """
@@ -140,7 +144,7 @@ class Ranks:
 
         assert self._process.stdin is not None
         folder.mkdir(parents=True, exist_ok=True)
-        environment = ASKED[weights]
+        environment = {**ASKED[weights], "ACCELERATE_USE_CPU": "false" if gpus else "true"}
         run = {
             "function": function, "count": count, "folder": str(folder), "arguments": arguments, "port": _free_port(),
             "environment": environment, "ends": count - survivors, "limit": limit,
@@ -154,10 +158,10 @@ class Ranks:
         return Ended(statuses, results, printed)
 
     def results(
-        self, function: str, count: int, folder: Path, *arguments: Any, weights: str = "replicated"
+        self, function: str, count: int, folder: Path, *arguments: Any, weights: str = "replicated", gpus: bool = False
     ) -> Sequence[Any]:
         """What each rank returned; all must have ended well."""
-        ended = self.start(function, count, folder, *arguments, weights=weights)
+        ended = self.start(function, count, folder, *arguments, weights=weights, gpus=gpus)
         assert ended.statuses == [0] * count, "\n".join(ended.printed)
         return ended.results
 

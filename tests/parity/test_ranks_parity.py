@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_gradients_of_ranks_are_those_of_one_process(
     for found in ranks.results("rank_cases:gradients", count, tmp_path, kind, 0.0, graph_tokens, rows):
         assert found["loss"] == pytest.approx(loss, abs=1e-5)
         same_gradients(found["gradients"], expected)
-        assert found["collectives"] == 1, "gradients are exchanged once a step, not once a pass"
+        assert found["exchanges"] == 1, "gradients are exchanged once a step, not once a pass"
 
 
 @pytest.mark.parametrize("graph_tokens", [0, ALL])
@@ -108,6 +109,8 @@ def test_sharded_weights_have_the_gradients_of_whole_ones(tmp_path: Path, ranks:
             assert found["loss"] == pytest.approx(loss, abs=1e-5)
             same_gradients(found["gradients"], expected)
             assert found["local"] < 0.55 * size, "the weights are not sharded"
+            # Two layers and the rest are sharded each by itself.
+            assert 0 < found["exchanges"] <= 3, "gradients are exchanged once a step, not once a pass"
 
 
 def test_a_training_stopped_on_four_ranks_goes_on_with_two_and_then_alone(tmp_path: Path, ranks: Ranks) -> None:
@@ -142,6 +145,33 @@ def test_a_whole_training_on_ranks_ends_with_the_weights_of_one_process(
     again, same = toy_training(folder, dropout=0.0)
     assert len(same) == SETTINGS.steps
     same_weights(again, model)
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+@pytest.mark.slow
+def test_a_training_dealt_out_by_deepspeed_is_that_of_one_process(tmp_path: Path, ranks: Ranks) -> None:
+    """Stopped and resumed, then finished by one process, which reads the state that DeepSpeed's parts made."""
+    model, logs = toy_training(tmp_path / "alone", dropout=0.0)
+    folder = tmp_path / "ranks"
+    for stop in (4, 7):
+        out = tmp_path / f"until {stop}"
+        ranks.results("rank_cases:dealt_out_training", 2, out, str(folder), SETTINGS.steps, stop, 0.0, weights="zero")
+        assert steps_done(folder) == (stop + 1) // 3 * 3
+    again, same = toy_training(folder, dropout=0.0)
+    np.testing.assert_allclose([log.loss for log in same], [log.loss for log in logs], atol=1e-5)
+    np.testing.assert_allclose([log.gradient_norm for log in same], [log.gradient_norm for log in logs], rtol=1e-4)
+    same_weights(again, model)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs, for NCCL")
+@pytest.mark.parametrize("weights", ["replicated", "sharded"])
+def test_gradients_of_gpus_are_those_of_one_process(tmp_path: Path, ranks: Ranks, weights: str) -> None:
+    loss, expected = alone("gemma3", 9)
+    arguments = ("gemma3", 0.0, 200, 9)
+    for found in ranks.results("rank_cases:gradients", 2, tmp_path, *arguments, weights=weights, gpus=True):
+        assert found["loss"] == pytest.approx(loss, abs=1e-4)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found["gradients"][name], gradient, atol=1e-4, rtol=1e-3)
 
 
 def same_weights(found: Any, expected: Any) -> None:
