@@ -34,9 +34,7 @@ def losses(folder: Path) -> list[float]:
     return [float(obj["loss"]) for _, obj in read_objects(folder / "training" / "log.jsonl")]
 
 
-def test_two_processes_make_the_model_of_one(
-    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_processes_make_the_model_of_one(tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """Sharded at that, so that the checkpoint is put together from the processes' parts."""
     plain = ["--set", "train.lora_dropout=0", "--until", "train"]
     several, alone = tmp_path / "several", tmp_path / "alone"

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from embedloom.model.backbone import hidden_states, pad_batch
-from embedloom.model.inputs import contract_for, length_sorted
+from embedloom.model.inputs import contract_for
+from embedloom.model.passes import common_beginning, plan_passes
 from embedloom.model.pooling import pool
 from embedloom.records import Example
+from embedloom.train.engine import ALONE, Ranks
 from embedloom.train.gradcache import loss_and_gradients
 from embedloom.train.lora import add_lora
 from embedloom.train.loss import Objective, info_nce
@@ -33,7 +35,14 @@ def a_batch(kind: str) -> TokenBatch:
 
 
 def gradients(
-    kind: str, batch: TokenBatch, *, dropout: float, graph_tokens: int, pooling: str = "last", objective=PAPER
+    kind: str,
+    batch: TokenBatch,
+    *,
+    dropout: float,
+    graph_tokens: int,
+    pooling: str = "last",
+    objective=PAPER,
+    ranks: Ranks = ALONE,
 ):
     """Loss and every trained parameter's gradient."""
     model = add_lora(model_of(kind), rank=4, alpha=8, dropout=dropout, seed=1)
@@ -49,7 +58,15 @@ def gradients(
 
     torch.manual_seed(4)
     loss = loss_and_gradients(
-        model, batch.rows, loss_of, pooling=pooling, pad=0, device=CPU, token_budget=96, graph_tokens=graph_tokens
+        model,
+        batch.rows,
+        loss_of,
+        pooling=pooling,
+        pad=0,
+        device=CPU,
+        token_budget=96,
+        graph_tokens=graph_tokens,
+        ranks=ranks,
     )
     found = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
     assert found
@@ -66,7 +83,7 @@ def test_cached_gradients_equal_those_of_one_graph(
     kind: str, pooling: str, dropout: float, graph_tokens: int, objective: Objective
 ) -> None:
     batch = a_batch(kind)
-    assert len(length_sorted(map(len, batch.rows), token_budget=96, max_rows=99)) > 3
+    assert len(plan_passes(batch.rows, token_budget=96)) > 3
     settings = {"dropout": dropout, "pooling": pooling, "objective": objective}
     cached_loss, cached, *_ = gradients(kind, batch, graph_tokens=graph_tokens, **settings)
     whole_loss, whole, *_ = gradients(kind, batch, graph_tokens=10**9, **settings)
@@ -75,6 +92,22 @@ def test_cached_gradients_equal_those_of_one_graph(
         torch.testing.assert_close(
             cached[name], gradient, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_shared_beginnings_have_the_gradients_of_repeated_ones() -> None:
+    """The queries' common instruction is computed once a pass here, and by every row in the processes that can't."""
+
+    class Repeating(Ranks):
+        shares_beginnings = False
+
+    batch = a_batch("gemma3")
+    assert common_beginning(batch.rows[: batch.query_count]) >= 8
+    for graph_tokens in (0, 10**9):
+        loss, shared, *_ = gradients("gemma3", batch, dropout=0.0, graph_tokens=graph_tokens)
+        again, repeated, *_ = gradients("gemma3", batch, dropout=0.0, graph_tokens=graph_tokens, ranks=Repeating())
+        assert loss == pytest.approx(again, abs=1e-6)
+        for name, gradient in repeated.items():
+            torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_loss_is_that_of_all_rows_in_one_padded_tensor() -> None:

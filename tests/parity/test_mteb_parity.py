@@ -144,9 +144,7 @@ def bitext_task() -> Any:
 def labelled(count: int, seed: int) -> tuple[list[str], list[int]]:
     draw = random.Random(seed)
     labels = [draw.randrange(4) for _ in range(count)]
-    texts = [
-        " ".join([*draw.choices(TOPICS[label].split(), k=2), *draw.choices(ALL_WORDS, k=4)]) for label in labels
-    ]
+    texts = [" ".join([*draw.choices(TOPICS[label].split(), k=2), *draw.choices(ALL_WORDS, k=4)]) for label in labels]
     return texts, labels
 
 

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedloom.model.backbone import hidden_states, pad_batch
-from embedloom.model.inputs import length_sorted
-from embedloom.model.pooling import pool
+from embedloom.model.passes import plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.gradcache import loss_and_gradients
 from embedloom.train.loop import steps_done
@@ -79,14 +77,14 @@ def test_dropout_is_that_of_one_graph_with_the_ranks_masks(tmp_path: Path, ranks
     count, rows = 2, 9
     batch, model = a_batch("llama", rows), a_model("llama", 0.3)
     parts, order = [], []
-    groups = length_sorted(map(len, batch.rows), token_budget=BUDGET * count, max_rows=len(batch.rows))
+    groups = plan_passes(batch.rows, token_budget=BUDGET * count, max_rows=len(batch.rows))
     assert len(groups) > 2
     for rank in range(count):
         for number, group in enumerate(groups):
             torch.manual_seed(int(content_id("pass", SEED, number, rank), 16) % 2**63)
             share = group[rank::count]
-            ids, mask = pad_batch([batch.rows[row] for row in share], 0, CPU)
-            parts.append(pool(hidden_states(model, ids, mask), mask, "last"))
+            some = [batch.rows[row] for row in share]
+            parts.append(row_vectors(model, some, pooling="last", pad=0, device=CPU))
             order += share
     loss = loss_of(batch)(torch.cat(parts)[torch.argsort(torch.tensor(order))])
     loss.backward()

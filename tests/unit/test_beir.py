@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedloom.data.beir import RetrievalSet, read_answers, read_beir, read_corpus_file, write_beir
@@ -113,6 +113,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 IDS = st.text(st.characters(exclude_characters="\t\r\n", exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1)
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(IDS, st.tuples(TEXTS, TEXTS), min_size=1, max_size=4),
     st.dictionaries(IDS, TEXTS.filter(str.strip), min_size=1, max_size=3),

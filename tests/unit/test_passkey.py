@@ -153,5 +153,3 @@ def test_the_values_of_an_option_are_checked(tmp_path: Path) -> None:
         result = CliRunner().invoke(cli, ["passkey", str(tmp_path), option, value])
         assert result.exit_code == 2
         assert sentence in result.output
-
-

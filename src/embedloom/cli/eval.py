@@ -108,9 +108,7 @@ def _cached(embedder: Embedder | None, cache: Path | None, *, needed: bool) -> I
             yield CachedEmbedder(embedder, Path(folder) / "vectors.sqlite")
 
 
-def _reworded(
-    model: str, embedder: Embedder, sets: Sequence[EvalSet], instruction: str | None
-) -> Iterator[SetResult]:
+def _reworded(model: str, embedder: Embedder, sets: Sequence[EvalSet], instruction: str | None) -> Iterator[SetResult]:
     """The results under every wording of every set, and a line with the spread of each set."""
     from embedloom.cli.measure import evaluate_model
     from embedloom.evals.paraphrases import reworded, sensitivity

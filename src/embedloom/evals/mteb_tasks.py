@@ -75,9 +75,7 @@ def _retrieval(task: Any, split: str) -> Iterator[EvalSet]:
         if not all(isinstance(text, str) for text in texts.values()):
             raise _not_ours(task.metadata.name, "has conversations as queries")
         judged = {query: dict(of_query) for query, of_query in part["relevant_docs"].items() if of_query}
-        corpus = {
-            row["id"]: Document(row["id"], row["text"], row.get("title") or "") for row in part["corpus"]
-        }
+        corpus = {row["id"]: Document(row["id"], row["text"], row.get("title") or "") for row in part["corpus"]}
         if part["top_ranked"]:
             yield _reranking(task, task_name, split, texts, judged, part["top_ranked"], corpus)
             continue
@@ -102,9 +100,7 @@ def _reranking(
         if not relevant <= set(candidates) or any(gain > 1 for gain in gains.values()):
             raise _not_ours(task.metadata.name, "has relevant documents beside the candidates, or grades of relevance")
         first = tuple(corpus[identity].content for identity in candidates if identity in relevant)
-        rows.append(
-            Candidates(texts[query], first, tuple(corpus[i].content for i in candidates if i not in relevant))
-        )
+        rows.append(Candidates(texts[query], first, tuple(corpus[i].content for i in candidates if i not in relevant)))
     count = sum(1 + len(row.positives) + len(row.negatives) for row in rows)
     return EvalSet(task_name, "reranking", split, tuple(rows), count)
 

@@ -24,7 +24,9 @@ WORTH = 1 / 16
 """A pass of its own for rows of one beginning must save this share of a pass's tokens."""
 
 
-def plan_passes(rows: Sequence[Sequence[int]], *, token_budget: int, max_rows: int = 256) -> list[list[int]]:
+def plan_passes(
+    rows: Sequence[Sequence[int]], *, token_budget: int, max_rows: int = 256, share: bool = True
+) -> list[list[int]]:
     """Row numbers in groups, each for one forward pass, longest rows first.
 
     Args:
@@ -32,7 +34,10 @@ def plan_passes(rows: Sequence[Sequence[int]], *, token_budget: int, max_rows: i
         token_budget: rows x longest row of a group, its common beginning not counted, stays within it; a single row is
             never refused.
         max_rows: rows of a group.
+        share: whether common beginnings are computed once.
     """
+    if not share:
+        return length_sorted(map(len, rows), token_budget=token_budget, max_rows=max_rows)
     begun: dict[tuple[int, ...], list[int]] = {}
     for number, row in enumerate(rows):
         begun.setdefault(tuple(row[:BEGINNING]), []).append(number)
@@ -50,20 +55,33 @@ def plan_passes(rows: Sequence[Sequence[int]], *, token_budget: int, max_rows: i
 
 
 def row_vectors(
-    model: nn.Module, rows: Sequence[Sequence[int]], *, pooling: str, pad: int, device: torch.device
+    model: nn.Module,
+    rows: Sequence[Sequence[int]],
+    *,
+    pooling: str,
+    pad: int,
+    device: torch.device,
+    share: bool = True,
 ) -> Tensor:
     """Unit vectors of the rows of one pass, shape (rows, dimension), float32."""
-    return pool(*row_states(model, rows, pad=pad, device=device), pooling)
+    return pool(*row_states(model, rows, pad=pad, device=device, share=share), pooling)
+
+
+def computed_tokens(rows: Sequence[Sequence[int]], *, share: bool = True) -> int:
+    """Tokens that go through the model in one pass over the rows, padding included."""
+    common = common_beginning(rows) if share and len(rows) > 1 else 0
+    common = common if common >= BEGINNING else 0
+    return common + len(rows) * (max(map(len, rows)) - common)
 
 
 def row_states(
-    model: nn.Module, rows: Sequence[Sequence[int]], *, pad: int, device: torch.device
+    model: nn.Module, rows: Sequence[Sequence[int]], *, pad: int, device: torch.device, share: bool = True
 ) -> tuple[Tensor, Tensor]:
     """The last layer's states of the rows, shape (rows, longest, dimension), and their mask, padded on the right.
 
     The graph, if there is one, runs through the common beginning too: its gradient is the sum over the rows.
     """
-    common = common_beginning(rows) if len(rows) > 1 and _attends(model) else 0
+    common = common_beginning(rows) if share and len(rows) > 1 and _attends(model) else 0
     if common < BEGINNING:
         ids_BL, mask_BL = pad_batch(rows, pad, device)
         return hidden_states(model, ids_BL, mask_BL), mask_BL

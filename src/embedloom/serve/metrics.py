@@ -24,9 +24,7 @@ class Metrics:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._registry = registry
-        self.requests = Counter(
-            "embedloom_requests", "Requests answered.", ["endpoint", "status"], registry=registry
-        )
+        self.requests = Counter("embedloom_requests", "Requests answered.", ["endpoint", "status"], registry=registry)
         self.seconds = Histogram(
             "embedloom_request_seconds", "Time from a request's head to its answer.", ["endpoint"],
             buckets=SECONDS, registry=registry,
@@ -40,9 +38,7 @@ class Metrics:
         self._rows = Histogram("embedloom_batch_texts", "Texts of a pass.", buckets=ROWS, registry=registry)
         self._read = Histogram("embedloom_batch_tokens", "Tokens of a pass.", buckets=TOKENS, registry=registry)
         self._passes = Histogram("embedloom_batch_seconds", "Time of a pass.", buckets=SECONDS, registry=registry)
-        self._model = Gauge(
-            "embedloom_model_info", "The model served.", ["model", "fingerprint"], registry=registry
-        )
+        self._model = Gauge("embedloom_model_info", "The model served.", ["model", "fingerprint"], registry=registry)
 
     def observe(self, done: Pass) -> None:
         """Counts a pass of the model."""

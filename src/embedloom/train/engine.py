@@ -27,6 +27,8 @@ class Ranks:
     count = 1
     any_order = True
     """Whether a backward pass may follow other forward passes than its own."""
+    shares_beginnings = True
+    """Whether what rows begin with may be a forward pass of its own; not where all processes must do as many."""
 
     def gather(self, own_ND: Tensor, counts: Sequence[int]) -> Tensor:
         """The vectors of all processes, first those of rank 0.

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from embedloom.model.backbone import hidden_states, pad_batch
-from embedloom.model.inputs import length_sorted
-from embedloom.model.pooling import pool
+from embedloom.model.passes import computed_tokens, plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.engine import ALONE, Ranks
 
@@ -53,7 +51,8 @@ def loss_and_gradients(
             gradient.
     """
     seed = torch.initial_seed()
-    groups = length_sorted(map(len, rows), token_budget=token_budget * ranks.count, max_rows=len(rows))
+    share = ranks.shares_beginnings
+    groups = plan_passes(rows, token_budget=token_budget * ranks.count, max_rows=len(rows), share=share)
     shares = [[group[rank :: ranks.count] for group in groups] for rank in range(ranks.count)]
     own = shares[ranks.rank]
 
@@ -62,15 +61,15 @@ def loss_and_gradients(
         torch.manual_seed(int(content_id("pass", seed, number, ranks.rank), 16) % 2**63)
         # Where the weights are sharded every process takes part in every pass: one without a row computes one for
         # nothing.
-        share = own[number] or groups[number][:1]
-        ids_BL, mask_BL = pad_batch([rows[row] for row in share], pad, device)
-        return pool(hidden_states(backbone, ids_BL, mask_BL), mask_BL, pooling)[: len(own[number])]
+        some = [rows[row] for row in own[number] or groups[number][:1]]
+        vectors_ND = row_vectors(backbone, some, pooling=pooling, pad=pad, device=device, share=share)
+        return vectors_ND[: len(own[number])]
 
     parts: list[Tensor] = []
     kept: list[int] = []
     room = graph_tokens
     for number, group in enumerate(groups):
-        padded = len(shares[0][number]) * max(len(rows[row]) for row in group)
+        padded = computed_tokens([rows[row] for row in group[:: ranks.count]], share=share)
         keeps_graph = padded <= room and (ranks.any_order or number == len(groups) - 1)
         if keeps_graph:
             kept.append(number)

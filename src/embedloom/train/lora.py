@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -64,10 +64,10 @@ def merged(trained: PeftModel | PreTrainedModel, dtype: torch.dtype) -> PreTrain
     """
     from peft import PeftModel
 
-    whole: PreTrainedModel = trained.float()
+    whole: Any = trained.float()
     if isinstance(trained, PeftModel):
-        whole = trained.merge_and_unload()
-    return whole.to(dtype)  # type: ignore[no-any-return, arg-type]
+        whole = whole.merge_and_unload()
+    return whole.to(dtype)  # type: ignore[no-any-return]
 
 
 def averaged(mean: PreTrainedModel, model: PreTrainedModel, count: int) -> PreTrainedModel:

@@ -26,6 +26,8 @@ class Sharded(Engine):
     The passes of a step leave their gradients where they are; the last one adds them to the other processes'.
     """
 
+    shares_beginnings = False
+
     def __init__(self, model: nn.Module, processes: Processes, *, weight_decay: float) -> None:
         super().__init__(shard(model, processes.device, processes.count), weight_decay=weight_decay)
         self.rank, self.count = processes.rank, processes.count

@@ -23,6 +23,7 @@ class Zero(Engine):
 
     # DeepSpeed notices with a forward pass that a backward pass has ended; what comes between overwrites its gradients.
     any_order = False
+    shares_beginnings = False
 
     def __init__(self, model: nn.Module, processes: Processes, *, weight_decay: float) -> None:
         try:
