@@ -120,9 +120,12 @@ def evaluation_sets(run: Run) -> list[Path]:
 
 
 def contents(run: Run, sets: list[Path]) -> list[tuple[str, str]]:
-    """Name and content of each set; a set of the run folder is named as it stands there, wherever the folder is."""
-    own = {run.folder / KNOWN_ITEM: KNOWN_ITEM}
-    return [(own.get(path, str(path)), source_content(str(path))) for path in sets]
+    """Name and content of each set; that of the run itself is told by what its files hold, wherever the run lies."""
+    own = run.folder / KNOWN_ITEM
+    return [
+        (KNOWN_ITEM, run.folder.content(KNOWN_ITEM)) if path == own else (str(path), source_content(str(path)))
+        for path in sets
+    ]
 
 
 def _indexed(paths: list[Path], folder: Path) -> Path:
