@@ -38,14 +38,13 @@ def command(
 
     The run folder is the one of `embedloom run`, which goes on from it.
     """
-    from embedloom.cli import run as whole
     from embedloom.cli.pipeline import Run
+    from embedloom.cli.run import command as whole
     from embedloom.recipe import load_recipe
     from embedloom.run import RunFolder
 
     if not estimate:
-        given = [str(path) for path in recipes] + [part for one in settings for part in ("--set", one)]
-        whole.command.main([*given, *(["--out", str(out)] if out else []), "--until", "train"], standalone_mode=False)
+        click.get_current_context().invoke(whole, recipes=recipes, settings=settings, out=out, until="train")
         return
     recipe = load_recipe(recipes, settings)
     run = Run(recipe, RunFolder(out or Path("runs") / recipe.name))

@@ -44,6 +44,9 @@ def plan_passes(
     groups: list[list[int]] = []
     rest: list[int] = []
     for numbers in begun.values():
+        if len(numbers) == 1:
+            rest += numbers
+            continue
         common = common_beginning([rows[number] for number in numbers])
         if common >= BEGINNING and common * (len(numbers) - 1) >= WORTH * token_budget:
             groups += _by_length(numbers, [len(rows[number]) - common for number in numbers], token_budget, max_rows)

@@ -76,18 +76,31 @@ class Engine(Ranks):
         self.master.restore(state)
 
 
-class Replicated(Engine):
-    """Every process has all weights (DDP), and adds its gradients to the others' once a step."""
+class OneOfSeveral(Engine):
+    """One process of several, whatever it has of the weights."""
 
     def __init__(self, model: nn.Module, processes: Processes, *, weight_decay: float) -> None:
         super().__init__(model, weight_decay=weight_decay)
         self.rank, self.count = processes.rank, processes.count
-        for parameter in self.master.live:
-            torch.distributed.broadcast(parameter.data, src=0)
+        self._device = processes.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go; weights may wait in the CPU's memory."""
+        return self._device
 
     def gather(self, own_ND: Tensor, counts: Sequence[int]) -> Tensor:
         """All processes' vectors; a process with fewer sends zeros behind its own."""
         return gathered(own_ND, counts)
+
+
+class Replicated(OneOfSeveral):
+    """Every process has all weights (DDP), and adds its gradients to the others' once a step."""
+
+    def __init__(self, model: nn.Module, processes: Processes, *, weight_decay: float) -> None:
+        super().__init__(model, processes, weight_decay=weight_decay)
+        for parameter in self.master.live:
+            torch.distributed.broadcast(parameter.data, src=0)
 
     def synchronise(self) -> None:
         """Sums the gradients of all processes in float32, in one operation."""

@@ -6,12 +6,11 @@ Accelerate's configuration says whether, and how: `fsdp_reshard_after_forward`, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from embedloom.train.engine import Engine, gathered
+from embedloom.train.engine import OneOfSeveral
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from embedloom.train.processes import Processes
 
 
-class Sharded(Engine):
+class Sharded(OneOfSeveral):
     """Every process has a part of each weight; a layer is put together when it computes.
 
     The passes of a step leave their gradients where they are; the last one adds them to the other processes'.
@@ -29,18 +28,7 @@ class Sharded(Engine):
     shares_beginnings = False
 
     def __init__(self, model: nn.Module, processes: Processes, *, weight_decay: float) -> None:
-        super().__init__(shard(model, processes.device, processes.count), weight_decay=weight_decay)
-        self.rank, self.count = processes.rank, processes.count
-        self._device = processes.device
-
-    @property
-    def device(self) -> torch.device:
-        """Where tokens go; weights may wait in the CPU's memory."""
-        return self._device
-
-    def gather(self, own_ND: Tensor, counts: Sequence[int]) -> Tensor:
-        """All processes' vectors."""
-        return gathered(own_ND, counts)
+        super().__init__(shard(model, processes.device, processes.count), processes, weight_decay=weight_decay)
 
     def backward(self, vectors_ND: Tensor, gradient_ND: Tensor, *, last: bool) -> None:
         """As with one process; only the `last` one of a step exchanges gradients."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from embedloom.errors import MissingExtraError, RunError
-from embedloom.train.engine import Engine, gathered
+from embedloom.train.engine import OneOfSeveral
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-class Zero(Engine):
+class Zero(OneOfSeveral):
     """Every process has a part of each weight. DeepSpeed adds gradients up in every pass, since it keeps only parts."""
 
     # DeepSpeed notices with a forward pass that a backward pass has ended; what comes between overwrites its gradients.
@@ -30,6 +30,7 @@ class Zero(Engine):
             import deepspeed
         except ModuleNotFoundError:
             raise MissingExtraError("deepspeed", "deepspeed") from None
+        # No `Master`: DeepSpeed has the weights and the optimizer.
         self.rank, self.count = processes.rank, processes.count
         self._device = processes.device
         self._live = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -47,15 +48,6 @@ class Zero(Engine):
         # DeepSpeed makes the optimizer's state by a step of its own, which must not count.
         self._steps = 0
         self._count_steps(0)
-
-    @property
-    def device(self) -> torch.device:
-        """Where tokens go."""
-        return self._device
-
-    def gather(self, own_ND: Tensor, counts: Sequence[int]) -> Tensor:
-        """All processes' vectors."""
-        return gathered(own_ND, counts)
 
     def backward(self, vectors_ND: Tensor, gradient_ND: Tensor, *, last: bool) -> None:
         """Adds the pass to the gradients of the step; after the `last` one the weights may change."""
