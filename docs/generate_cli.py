@@ -42,7 +42,8 @@ def helps(command: click.Command, name: str, parent: click.Context | None = None
 
 
 if __name__ == "__main__":
-    if "--check" in sys.argv:
-        sys.exit(None if PAGE.read_text(encoding="utf-8") == page() else "docs/cli.md is not what the commands say: make docs")
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    if "--check" not in sys.argv:
+        PAGE.write_text(page(), encoding="utf-8")
+        print(f"wrote {PAGE}")
+    elif PAGE.read_text(encoding="utf-8") != page():
+        sys.exit("docs/cli.md is not what the commands say: make docs")
