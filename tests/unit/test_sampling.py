@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from embedloom.llm.sampling import RowRandom, Sampling, next_tokens
+from embedloom.llm.sampling import PIECE, RowRandom, Sampling, largest, next_tokens
 
 LOGITS = torch.tensor([2.0, 0.5, 1.0, -1.0, 0.0, -float("inf")])
 DRAWS = 20_000
@@ -66,3 +66,17 @@ def test_a_rows_numbers_are_its_own() -> None:
     together = next_tokens(logits, Sampling(top_p=0.9), [RowRandom(3, str(row)) for row in range(4)])
     alone = [next_tokens(logits[row : row + 1], Sampling(top_p=0.9), [RowRandom(3, str(row))]) for row in range(4)]
     assert together.tolist() == [int(token) for token in alone]
+
+
+@pytest.mark.parametrize("width", [5, 300, 64 * PIECE, 64 * PIECE + 1, 70 * PIECE - 1])
+@pytest.mark.parametrize("count", [1, 7, 12])
+def test_the_largest_values_are_those_of_topk(width: int, count: int) -> None:
+    rows = torch.randn(5, width, generator=torch.Generator().manual_seed(width * count))
+    rows[3] = -float("inf")
+    rows[3, width // 2] = 1.0
+    rows[4] = torch.arange(width)
+    expected = rows.topk(min(count, width))
+    values, places = largest(rows, count)
+    assert torch.equal(values, expected.values)
+    assert torch.equal(rows.gather(1, places), values)
+    assert all(len(set(row)) == len(row) for row in places.tolist())

@@ -1,128 +1,127 @@
-"""Batched decoding of prompts that share a prefix: the prefix is computed once, finished rows leave the batch."""
+"""Batched decoding of prompts that share a beginning: it is computed once, and a row that is done makes room for the
+next."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from embedloom.llm.sampling import RowRandom, Sampling, next_tokens
+from embedloom.model.row_states import Beginning, RowStates, row_pass
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from embedloom.llm.constrain import JsonConstraint
+    from embedloom.records import Prompt
+
+REFILL = 8
+"""New rows are taken in when one slot in so many is free: a pass over few tokens would leave the cores waiting."""
+SHRINK = 0.75
+"""When no rows wait, slots are given up once so many of them, or fewer, are in use."""
 
 
 @dataclass(slots=True)
 class Row:
-    """One reply in the making: where it is in the batch, what it has said, and why it ended."""
+    """One reply in the making: what is asked, what it has said, and why it ended."""
 
+    prompt: Prompt
     body: list[int]
     random: RowRandom
-    stop: tuple[str, ...]
-    limit: int
     matcher: Any = None
     tokens: list[int] = field(default_factory=list)
     text: str = ""
     finish: str = ""
 
+    @property
+    def limit(self) -> int:
+        """Tokens that the reply may have."""
+        return self.prompt.max_new_tokens
 
-def prefix_cache(model: PreTrainedModel, prefix: Sequence[int]) -> DynamicCache | None:
-    """The keys and values of a shared prefix, batch of one; None for an empty prefix."""
-    from transformers import DynamicCache
-
-    if not prefix:
-        return None
-    # No configuration given: layers with a sliding window keep the whole prefix too, since rows read it at an offset.
-    cache = DynamicCache()
-    ids_1L = torch.tensor([list(prefix)], device=model.device)
-    model(input_ids=ids_1L, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return cache
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings before which the reply ends."""
+        return self.prompt.stop
 
 
 def decode(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    prefix: Sequence[int],
-    prefix_states: DynamicCache | None,
-    rows: Sequence[Row],
+    beginning: Beginning,
+    more: Callable[[int], Sequence[Row]],
+    *,
+    slots: int,
     sampling: Sampling,
     constraint: JsonConstraint | None,
     ends: Set[int],
-) -> None:
-    """Writes the replies of `rows` (text, tokens, finish), all of them behind the same prefix.
+) -> Iterator[list[Row]]:
+    """Writes replies (text, tokens, finish) behind one beginning, and yields the rows that are done.
 
-    Each row is padded on the left of its prefix, so that prefix, body and reply stand together: a sliding window counts
-    places, and padding in between would push words out of it. Where a row is shorter than the longest, its prefix
-    begins later, and the end of the prefix is computed with the body. Positions skip the padding, so that a row's
-    numbers do not depend on its neighbours but for rounding.
+    A row that is done leaves its slot to the next one, so that the batch stays full while rows are left. Positions skip
+    the padding, so that a row's numbers do not depend on its neighbours but for rounding.
 
     Args:
-        model: a causal language model.
+        model: a causal language model, made ready by `use_row_states`.
         tokenizer: its tokenizer.
-        prefix: token ids before every row's body.
-        prefix_states: `prefix_cache` of them.
-        rows: what to answer; written to.
+        beginning: what stands before every row's body.
+        more: gives up to so many rows that wait, like in length; none when none is left.
+        slots: rows decoded together.
         sampling: how tokens are drawn.
         constraint: masks tokens for rows that have a matcher.
         ends: ids that end a reply.
     """
-    longest = max(len(row.body) for row in rows)
-    device = model.device
-    ids_BL = torch.full((len(rows), longest), tokenizer.pad_token_id or 0)
-    mask_BL = torch.ones((len(rows), len(prefix) + longest), dtype=torch.long)
-    offsets = [longest - len(row.body) for row in rows]
-    for number, (row, offset) in enumerate(zip(rows, offsets, strict=True)):
-        own = [*prefix[max(0, len(prefix) - offset) :], *row.body]
-        ids_BL[number, longest - len(own) :] = torch.tensor(own)
-        mask_BL[number, :offset] = 0
-    ids_BL, mask_BL = ids_BL.to(device), mask_BL.to(device)
-    positions_BL = (mask_BL.cumsum(dim=1) - 1).clamp(min=0)[:, len(prefix) :]
-    cache = _shifted(prefix_states, offsets)
-    active = list(rows)
-    while True:
-        logits_BV = model(
-            input_ids=ids_BL,
-            attention_mask=mask_BL,
-            position_ids=positions_BL,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
+    states = RowStates(beginning, slots, model.device)
+    placed: list[Row | None] = [None] * slots
+    last_B1 = torch.full((slots, 1), tokenizer.pad_token_id or 0, device=model.device)
+    done: list[Row] = []
+
+    def say(logits_BV: Tensor, at: Sequence[int]) -> None:
+        rows = [row for row in (placed[slot] for slot in at) if row is not None]
         if constraint is not None:
-            logits_BV = constraint.mask(logits_BV, [row.matcher for row in active])
-        chosen_B = next_tokens(logits_BV, sampling, [row.random for row in active])
-        _take(tokenizer, active, chosen_B.tolist(), ends)
-        going = [number for number, row in enumerate(active) if not row.finish]
-        if not going:
+            logits_BV = constraint.mask(logits_BV, [row.matcher for row in rows])
+        chosen_B = next_tokens(logits_BV, sampling, [row.random for row in rows])
+        last_B1[list(at), 0] = chosen_B
+        _take(tokenizer, rows, chosen_B.tolist(), ends)
+        for slot, row in zip(at, rows, strict=True):
+            if row.finish:
+                done.append(row)
+                placed[slot] = None
+                states.rest(slot)
+
+    exhausted = False
+    while True:
+        free = [slot for slot, row in enumerate(placed) if row is None]
+        if not exhausted and len(free) >= max(1, slots // REFILL):
+            if done:
+                yield done
+                done = []
+            new = more(len(free))
+            exhausted = len(new) < len(free)
+            if new:
+                at = free[: len(new)]
+                for slot, row in zip(at, new, strict=True):
+                    placed[slot] = row
+                lengths = [len(row.body) for row in new]
+                ids_BL = torch.full((len(new), max(lengths)), tokenizer.pad_token_id or 0)
+                for number, row in enumerate(new):
+                    ids_BL[number, -len(row.body) :] = torch.tensor(row.body)
+                positions_BL = states.begin(at, lengths, max(row.limit for row in new))
+                say(row_pass(model, ids_BL.to(model.device), positions_BL, states), at)
+                continue
+        busy = [slot for slot, row in enumerate(placed) if row is not None]
+        if not busy:
+            if done:
+                yield done
             return
-        positions_BL = positions_BL[:, -1:] + 1
-        if len(going) <= 0.75 * len(active):
-            keep = torch.tensor(going, device=device)
-            cache.batch_select_indices(keep)
-            active = [active[number] for number in going]
-            mask_BL, positions_BL, chosen_B = mask_BL[keep], positions_BL[keep], chosen_B[keep]
-        ids_BL = chosen_B.unsqueeze(1)
-        mask_BL = torch.cat([mask_BL, torch.ones_like(mask_BL[:, :1])], dim=1)
-
-
-def _shifted(prefix_states: DynamicCache | None, offsets: Sequence[int]) -> DynamicCache:
-    """The prefix's states once a row, moved to the right by the row's offset; what comes in on the left is masked."""
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    if prefix_states is not None:
-        layers: Sequence[Any] = prefix_states.layers
-        for number, layer in enumerate(layers):
-            keys, values = (
-                torch.stack([states[0].roll(min(offset, states.shape[-2]), dims=-2) for offset in offsets])
-                for states in (layer.keys, layer.values)
-            )
-            cache.update(keys, values, number)
-    return cache
+        if exhausted and len(busy) <= SHRINK * len(placed):
+            states.keep(busy)
+            placed, last_B1, busy = [placed[slot] for slot in busy], last_B1[busy], list(range(len(busy)))
+        logits_BV = row_pass(model, last_B1, states.go_on(), states)
+        say(logits_BV if len(busy) == len(placed) else logits_BV[busy], busy)
 
 
 def _take(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], chosen: Sequence[int], ends: Set[int]) -> None:

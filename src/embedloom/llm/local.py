@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,17 @@ from safetensors import SafetensorError
 
 from embedloom.errors import ModelError
 from embedloom.llm.constrain import JsonConstraint
-from embedloom.llm.decoding import Row, decode, prefix_cache
+from embedloom.llm.decoding import Row, decode
 from embedloom.llm.sampling import RowRandom, Sampling
 from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, quiet_loading
+from embedloom.model.row_states import Beginning, compute_beginning, use_row_states
 from embedloom.records import Generation, Prompt
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_Kind = tuple[tuple[int, ...], bool]
+"""What rows decoded together have in common: the token ids of their prefix, and whether their replies are JSON."""
 
 
 class LocalLLM:
@@ -31,7 +36,7 @@ class LocalLLM:
         name: recorded with each generation.
         sampling: how tokens are drawn.
         batch_size: prompts decoded together.
-        window: prompts looked at together and sorted by length.
+        window: prompts that wait, to be sorted by prefix and length.
     """
 
     def __init__(
@@ -51,7 +56,8 @@ class LocalLLM:
         self.batch_size = batch_size
         self.window = window
         self._constraint: JsonConstraint | None = None
-        self._prefixes: OrderedDict[tuple[int, ...], DynamicCache | None] = OrderedDict()
+        self._beginnings: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
+        use_row_states(model)
 
     @property
     def style(self) -> str:
@@ -59,23 +65,33 @@ class LocalLLM:
         return "chat" if self.tokenizer.chat_template else "base"
 
     def generate(self, prompts: Iterable[Prompt], *, seed: int) -> Iterator[Sequence[Generation]]:
-        """Yields replies batch by batch; within a window, a batch has prompts of one prefix and like length."""
-        waiting = iter(prompts)
-        while window := list(islice(waiting, self.window)):
-            pieces = [(prompt, *self._split(prompt)) for prompt in window]
-            pieces.sort(key=lambda piece: (piece[1], bool(piece[0].keys), -len(piece[2]), piece[0].index))
-            batch: list[tuple[Prompt, tuple[int, ...], list[int]]] = []
-            for piece in pieces:
-                if batch and (
-                    len(batch) == self.batch_size
-                    or piece[1] != batch[0][1]
-                    or bool(piece[0].keys) != bool(batch[0][0].keys)
-                ):
-                    yield self._batch(batch, seed)
-                    batch = []
-                batch.append(piece)
-            if batch:
-                yield self._batch(batch, seed)
+        """Yields replies as they are done; prompts of one prefix are decoded together, those of like length side by
+        side."""
+        asked = iter(prompts)
+        waiting: dict[_Kind, list[Row]] = {}
+
+        def fill() -> None:
+            room = self.window - sum(map(len, waiting.values()))
+            for prompt in islice(asked, room):
+                prefix, body = self._split(prompt)
+                row = Row(prompt, body, RowRandom(seed, prompt.id))
+                waiting.setdefault((prefix, bool(prompt.keys)), []).append(row)
+
+        def more(kind: _Kind, count: int) -> list[Row]:
+            fill()
+            rows = waiting.get(kind, [])
+            rows.sort(key=lambda row: (-len(row.body), row.prompt.index))
+            taken, rows[:count] = rows[:count], []
+            for row in taken:
+                row.matcher = self._grammar().start(row.prompt.keys) if row.prompt.keys else None
+            return taken
+
+        fill()
+        while waiting:
+            kind = max(waiting, key=lambda kind: len(waiting[kind]))
+            yield from self._answers(kind, partial(more, kind), seats=len(waiting[kind]))
+            waiting = {kind: rows for kind, rows in waiting.items() if rows}
+            fill()
 
     def _split(self, prompt: Prompt) -> tuple[tuple[int, ...], list[int]]:
         """Token ids of the shared prefix and of the rest, split at the text's seam: rows of one prefix agree."""
@@ -102,20 +118,27 @@ class LocalLLM:
             raise ModelError(f"prompt {prompt.id} has an empty body; nothing is left to ask behind the shared prefix")
         return tuple(head_ids), list(tail_ids)
 
-    @torch.inference_mode()
-    def _batch(self, batch: Sequence[tuple[Prompt, tuple[int, ...], list[int]]], seed: int) -> list[Generation]:
-        prefix = batch[0][1]
-        rows = []
-        for prompt, _, body in batch:
-            matcher = self._grammar().start(prompt.keys) if prompt.keys else None
-            rows.append(Row(body, RowRandom(seed, prompt.id), prompt.stop, prompt.max_new_tokens, matcher))
-        constraint = self._constraint if any(row.matcher is not None for row in rows) else None
-        states = self._prefix(prefix)
-        decode(self.model, self.tokenizer, prefix, states, rows, self.sampling, constraint, self._ends())
-        return [
-            Generation(prompt.id, row.text, self.name, len(prefix) + len(body), len(row.tokens), row.finish)
-            for (prompt, _, body), row in zip(batch, rows, strict=True)
-        ]
+    def _answers(self, kind: _Kind, more: Callable[[int], list[Row]], *, seats: int) -> Iterator[list[Generation]]:
+        prefix, constrained = kind
+        replies = decode(
+            self.model,
+            self.tokenizer,
+            self._beginning(prefix),
+            more,
+            slots=min(self.batch_size, seats),
+            sampling=self.sampling,
+            constraint=self._grammar() if constrained else None,
+            ends=self._ends(),
+        )
+        while True:
+            with torch.inference_mode():
+                rows = next(replies, None)
+            if rows is None:
+                return
+            yield [
+                Generation(row.prompt.id, row.text, self.name, len(prefix) + len(row.body), len(row.tokens), row.finish)
+                for row in rows
+            ]
 
     def _ends(self) -> frozenset[int]:
         """Ids that end a reply: the tokenizer's EOS and, for chat models, the end of a turn."""
@@ -129,13 +152,14 @@ class LocalLLM:
             self._constraint = JsonConstraint(self.tokenizer, int(self.model.config.vocab_size))
         return self._constraint
 
-    def _prefix(self, prefix: tuple[int, ...]) -> DynamicCache | None:
-        if prefix not in self._prefixes:
-            self._prefixes[prefix] = prefix_cache(self.model, prefix)
-            if len(self._prefixes) > 4:
-                self._prefixes.popitem(last=False)
-        self._prefixes.move_to_end(prefix)
-        return self._prefixes[prefix]
+    def _beginning(self, prefix: tuple[int, ...]) -> Beginning:
+        if prefix not in self._beginnings:
+            with torch.inference_mode():
+                self._beginnings[prefix] = compute_beginning(self.model, prefix)
+            if len(self._beginnings) > 4:
+                self._beginnings.popitem(last=False)
+        self._beginnings.move_to_end(prefix)
+        return self._beginnings[prefix]
 
 
 def open_local(folder: Path, *, name: str, sampling: Sampling, batch_size: int, dtype: str = "auto") -> LocalLLM:

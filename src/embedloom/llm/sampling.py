@@ -14,6 +14,9 @@ from embedloom.records import content_id
 if TYPE_CHECKING:
     from torch import Tensor
 
+PIECE = 128
+"""Logits of a vocabulary that are looked at together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -39,14 +42,13 @@ def next_tokens(logits_BV: Tensor, sampling: Sampling, randoms: Sequence[RowRand
     """One token id a row, shape (batch,), from logits of shape (batch, vocabulary)."""
     if sampling.temperature == 0:
         return logits_BV.argmax(dim=-1)
-    logits_BV = logits_BV.float() / sampling.temperature
     if sampling.top_k:
-        values_BK, ids_BK = logits_BV.topk(min(sampling.top_k, logits_BV.shape[-1]), dim=-1)
+        values_BK, ids_BK = largest(logits_BV, sampling.top_k)
     elif sampling.top_p < 1:
         values_BK, ids_BK = logits_BV.sort(dim=-1, descending=True)
     else:
         values_BK, ids_BK = logits_BV, None
-    chances_BK = values_BK.softmax(dim=-1)
+    chances_BK = (values_BK.float() / sampling.temperature).softmax(dim=-1)
     if sampling.top_p < 1:
         before_BK = chances_BK.cumsum(dim=-1) - chances_BK
         chances_BK = chances_BK.masked_fill(before_BK >= sampling.top_p, 0.0)
@@ -58,3 +60,24 @@ def next_tokens(logits_BV: Tensor, sampling: Sampling, randoms: Sequence[RowRand
     )
     places_B1 = torch.minimum(places_B1, last_B1)
     return (places_B1 if ids_BK is None else ids_BK.gather(1, places_B1)).squeeze(1)
+
+
+def largest(values_BV: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest values of each row, largest first, and their places, as `topk` gives them.
+
+    A row of a large vocabulary is looked at in pieces: the largest values all lie in the pieces whose own largest are
+    the largest, of which there are no more than `count`.
+    """
+    width = values_BV.shape[-1]
+    pieces = width // PIECE
+    if pieces <= 4 * count:
+        return values_BV.topk(min(count, width), dim=-1)
+    whole = values_BV[:, : pieces * PIECE].reshape(-1, pieces, PIECE)
+    chosen_BC = whole.amax(dim=-1).topk(count, dim=-1).indices
+    found_BCP = whole.gather(1, chosen_BC.unsqueeze(-1).expand(-1, -1, PIECE))
+    places_BCP = chosen_BC.unsqueeze(-1) * PIECE + torch.arange(PIECE, device=values_BV.device)
+    rest = torch.arange(pieces * PIECE, width, device=values_BV.device).expand(len(values_BV), -1)
+    found_BN = torch.cat([found_BCP.flatten(1), values_BV[:, pieces * PIECE :]], dim=1)
+    places_BN = torch.cat([places_BCP.flatten(1), rest], dim=1)
+    values_BK, at_BK = found_BN.topk(count, dim=-1)
+    return values_BK, places_BN.gather(1, at_BK)
