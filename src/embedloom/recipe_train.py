@@ -1,0 +1,69 @@
+"""The recipe's training: its rows, its settings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from embedloom.recipe_section import Section
+
+
+class Source(Section):
+    """Training rows besides the synthetic ones."""
+
+    data: str
+    """`sample:llm-written`, or `path:FILE.jsonl`."""
+    instruction: str = ""
+    """For rows that have none."""
+    limit: int = Field(default=0, ge=0)
+    """Rows taken, drawn by the seed; 0 for all."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often a row stands in an epoch: 0.5 keeps half of the rows, 2.0 takes each twice."""
+
+
+class Train(Section):
+    """The tuning of the base model (paper section 4)."""
+
+    base: str = "registry:gemma3-270m"
+    sources: list[Source] = []
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int = Field(default=0, ge=0)
+    """At most so many steps; 0 for no limit."""
+    batch_size: int = Field(default=32, gt=1)
+    batches: Literal["mixed", "one-kind"] = "mixed"
+    """Rows of all sources and families together, or each batch from one."""
+    neighbourhood: int = Field(default=1, gt=0)
+    """Rows about like things (BM25 between their positives) that stand in a batch together: harder negatives."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup: int = Field(default=4, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=0.02, gt=0)
+    query_negatives: bool = False
+    """Other queries of the batch count as negatives too."""
+    document_negatives: bool = False
+    """Other documents of the batch count as negatives of a row's positive too."""
+    false_negative_margin: float | None = None
+    """Negatives whose cosine is above the positive's plus this are left out; all stay if it is not given."""
+    dimensions: list[int] = []
+    """Lengths to which vectors may be cut later (Matryoshka); empty for the whole length alone."""
+    hard_negatives: int = Field(default=1, ge=0)
+    max_length: int = Field(default=512, ge=8)
+    """Tokens of a text in training."""
+    pooling: Literal["last", "mean", "weighted-mean"] = "last"
+    method: Literal["lora", "full"] = "lora"
+    """What is trained: LoRA weights, or all weights."""
+    lora_targets: str | list[str] = "all-linear"
+    """Layers that get LoRA weights, by name, such as ["q_proj", "v_proj"]."""
+    lora_rank: int = Field(default=16, gt=0)
+    lora_alpha: float = Field(default=32.0, gt=0)
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    runs: int = Field(default=1, gt=0)
+    """Trainings from seeds one after the other, whose weights are averaged: better than any of them, at their cost."""
+    save_every: int = Field(default=10, gt=0)
+    token_budget: int = Field(default=0, ge=0)
+    """Padded tokens of one forward pass; 0 for what suits the device."""
+    graph_tokens: int = Field(default=0, ge=0)
+    """Padded tokens whose graph fits in memory; a larger batch goes through GradCache. 0 for what suits the device."""
