@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
     """Unit vectors, shape (texts, dimension)."""
 
-FAMILIES = ("short-long", "long-short", "short-short", "long-long", "sts", "bitext", "grounded", "grounded-sts")
+CLASSIFICATION = "long-short"
+"""The family whose positives are labels."""
+
+FAMILIES = ("short-long", CLASSIFICATION, "short-short", "long-long", "sts", "bitext", "grounded", "grounded-sts")
 """The paper's six (section 2); `grounded` with a real passage as positive, `grounded-sts` a real sentence as query."""
 
 

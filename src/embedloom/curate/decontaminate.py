@@ -18,7 +18,7 @@ from embedloom.curate.texts import hashes_of, words_of
 from embedloom.data.evaluation_texts import EvaluationText
 from embedloom.data.shingles import whole, windows, word_hashes
 from embedloom.data.words import unspaced_share_of, words
-from embedloom.records import Example
+from embedloom.records import CLASSIFICATION, Example
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,7 +137,7 @@ def contaminated(example: Example, index: Contamination, *, shares_corpus: bool 
 
 def _compared(example: Example) -> Iterator[tuple[str, str, bool]]:
     yield "query", example.query, example.family != "grounded-sts"
-    if example.family != "long-short":
+    if example.family != CLASSIFICATION:
         for text in example.positives:
             yield "positive", text, not (example.family == "grounded" and example.passage_id)
 

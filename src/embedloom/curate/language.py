@@ -13,7 +13,7 @@ from typing import Any
 from embedloom.data.languages import languages
 from embedloom.data.words import unspaced_share
 from embedloom.errors import MissingExtraError
-from embedloom.records import Example
+from embedloom.records import CLASSIFICATION, Example
 
 LEAST_LETTERS = 40
 """A shorter text is not judged; in scripts without spaces half as many suffice."""
@@ -138,7 +138,7 @@ def covered_languages() -> frozenset[str]:
 def _judged(example: Example) -> Iterator[tuple[str, str, str]]:
     if example.family != "grounded-sts":
         yield "query", example.language, example.query
-    if example.family == "long-short":
+    if example.family == CLASSIFICATION:
         return
     documents = example.target_language or example.language
     if example.family != "grounded":

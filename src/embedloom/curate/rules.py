@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from embedloom.curate.language import RELATED
 from embedloom.curate.texts import hashes_of, normalised, words_of
 from embedloom.data.words import unspaced_share_of
-from embedloom.records import Example, Reject
+from embedloom.records import CLASSIFICATION, Example, Reject
 
 Rule = Callable[[Example], str]
 """The detail of the fault, or an empty string if the example is sound."""
@@ -28,7 +28,7 @@ class Limits:
 
 LIMITS: Mapping[str, Limits] = {
     "short-long": Limits(query=(1, 80), document=(8, 2000)),
-    "long-short": Limits(query=(3, 2000), document=(1, 30)),
+    CLASSIFICATION: Limits(query=(3, 2000), document=(1, 30)),
     "short-short": Limits(query=(1, 100), document=(1, 150)),
     "long-long": Limits(query=(20, 3000), document=(20, 3000)),
     "sts": Limits(query=(1, 600), document=(1, 600)),
@@ -104,7 +104,7 @@ def query_copied(example: Example) -> str:
 
 def label_in_text(example: Example) -> str:
     """The label of a classification example stands in its text."""
-    if example.family != "long-short":
+    if example.family != CLASSIFICATION:
         return ""
     query = f" {normalised(example.query)} "
     for label in example.positives:
@@ -123,7 +123,7 @@ def negative_is_positive(example: Example) -> str:
         if negative == normalised(example.query):
             return "a negative equals the query"
         # A label may well stand in another one: "competitive inhibition" in "non-competitive inhibition".
-        if example.family != "long-short" and any(f" {positive} " in f" {negative} " for positive in positives):
+        if example.family != CLASSIFICATION and any(f" {positive} " in f" {negative} " for positive in positives):
             return "a negative contains a positive"
     return ""
 

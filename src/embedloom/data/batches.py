@@ -10,10 +10,7 @@ import numpy as np
 from embedloom.data.neighbours import nearest_rows, side_by_side
 from embedloom.data.words import normalised
 from embedloom.errors import DataError
-from embedloom.records import Example, content_id
-
-CLASSIFICATION = "long-short"
-"""The family whose positives are labels."""
+from embedloom.records import CLASSIFICATION, Example, content_id
 
 
 def batches(examples: Sequence[Example], *, batch_size: int, seed: int, neighbourhood: int = 1) -> Iterator[list[int]]:

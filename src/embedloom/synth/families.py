@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embedloom.errors import RecipeError
+from embedloom.records import CLASSIFICATION
 
 CLARITY = ("clear", "understandable with some effort", "ambiguous")
 DIFFICULTY = ("high school", "college", "PhD")
@@ -82,7 +83,7 @@ _FAMILIES = (
         ),
     ),
     Family(
-        "long-short",
+        CLASSIFICATION,
         keys=("input_text", "label", "misleading_label"),
         query="input_text",
         positive="label",
@@ -161,7 +162,7 @@ FAMILY: Mapping[str, Family] = {family.name: family for family in _FAMILIES}
 
 PAPER_SHARES: Mapping[str, float] = {
     "short-long": 167,
-    "long-short": 122,
+    CLASSIFICATION: 122,
     "sts": 99,
     "bitext": 89,
     "long-long": 17,
