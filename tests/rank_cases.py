@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedloom.records import Example
 from tiny import WORDS, model_of, tokenizer_of
-from toy_training import SETTINGS, toy_training
+from toy_training import SETTINGS, finds_its_own, toy_training
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,26 @@ def training(
     weights = {} if processes.weights == "zero" else {name: _whole(p.detach()).cpu() for name, p in trained}
     processes.leave()
     return {"losses": [log.loss for log in logs], "norms": [log.gradient_norm for log in logs], "weights": weights}
+
+
+def measured_training(folder: str, stop: int) -> dict[str, Any]:
+    """A toy training without dropout, measured every two steps; every rank stops behind step `stop`."""
+    from embedloom.train.processes import join
+
+    processes = join(silence=60.0)
+    scores: list[float] = []
+
+    def on_step(log: StepLog) -> None:
+        if log.step == stop:
+            raise Stop
+
+    with contextlib.suppress(Stop):
+        toy_training(
+            Path(folder), dropout=0.0, development=finds_its_own(), on_step=on_step,
+            on_measurement=lambda found: scores.append(found.score), processes=processes,
+        )  # fmt: skip
+    processes.leave()
+    return {"scores": scores}
 
 
 class Stop(Exception):  # noqa: N818 - what a user does

@@ -12,6 +12,8 @@ from tiny import WORDS, model_of, tokenizer_of
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from embedloom.records import Embedder
+    from embedloom.train.development import Development, Measurement
     from embedloom.train.loop import Settings, StepLog
     from embedloom.train.processes import Processes
 
@@ -42,6 +44,8 @@ def toy_training(
     examples: Sequence[Example] = EXAMPLES,
     on_step: Callable[[StepLog], None] | None = None,
     dropout: float = 0.1,
+    development: Development | None = None,
+    on_measurement: Callable[[Measurement], None] | None = None,
     processes: Processes | None = None,
 ) -> tuple[PeftModel, list[StepLog]]:
     """Trains LoRA weights, with dropout, partly by GradCache; returns the model and the log."""
@@ -54,7 +58,23 @@ def toy_training(
     if processes is not None and processes.weights == "replicated":
         model.to(processes.device)
     contract = contract_for(tokenizer)
-    return model, train(model, tokenizer, contract, examples, settings, folder, on_step=on_step, processes=processes)
+    logs = train(
+        model, tokenizer, contract, examples, settings, folder, development=development, on_step=on_step,
+        on_measurement=on_measurement, processes=processes,
+    )  # fmt: skip
+    return model, logs
+
+
+def finds_its_own(every: int = 2) -> Development:
+    """A development set: how much closer each query is to its own positive than to all of them."""
+    from embedloom.train.development import Development
+
+    def measure(model: Embedder) -> dict[str, float]:
+        q_ND = model.encode_queries([example.query for example in EXAMPLES], "Find it")
+        d_ND = model.encode_documents([example.positives[0] for example in EXAMPLES])
+        return {"own": float((q_ND * d_ND).sum(axis=1).mean()), "all": -float((q_ND @ d_ND.T).mean())}
+
+    return Development(measure, every, "own against all")
 
 
 def weights(model: PeftModel) -> dict[str, bytes]:

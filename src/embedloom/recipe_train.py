@@ -27,6 +27,14 @@ class Train(Section):
 
     base: str = "registry:gemma3-270m"
     sources: list[Source] = []
+    dev: list[str | list[str]] = []
+    """Sets that the training is measured on as it goes, named as in `eval.sets`; of a folder its part `dev`, else
+    `validation`, else `test`. No training row may repeat them."""
+    dev_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the training rows that is held out to measure on: each query is to find its own positives among the
+    texts of all of them."""
+    dev_steps: int = Field(default=50, gt=0)
+    """Steps from one measurement to the next; the weights with the best mean figure become the model."""
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int = Field(default=0, ge=0)
     """At most so many steps; 0 for no limit."""

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from embedloom.run import read_records
-from embedloom.train.loop import LOG_FILE, StepLog, steps_done
+from embedloom.train.loop import LOG_FILE, StepLog
+from embedloom.train.state import steps_done
 from ranks import Ranks
 from toy_training import SETTINGS, toy_training
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from embedloom.run import read_records
-from embedloom.train.loop import LOG_FILE, StepLog, steps_done
+from embedloom.train.loop import LOG_FILE, StepLog
+from embedloom.train.state import steps_done
 from killing import kill, start
 from toy_training import figures, toy_training, weights
 

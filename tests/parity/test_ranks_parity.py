@@ -13,11 +13,13 @@ import torch
 
 from embedloom.model.passes import plan_passes, row_vectors
 from embedloom.records import content_id
+from embedloom.run import read_records
+from embedloom.train.development import DEVELOPMENT_FILE, Measurement
 from embedloom.train.gradcache import loss_and_gradients
-from embedloom.train.loop import steps_done
+from embedloom.train.state import steps_done, trained
 from rank_cases import BUDGET, SEED, a_batch, a_model, loss_of
 from ranks import Ranks
-from toy_training import SETTINGS, toy_training
+from toy_training import SETTINGS, finds_its_own, toy_training
 
 CPU = torch.device("cpu")
 ALL = 10**9
@@ -143,6 +145,21 @@ def test_a_whole_training_on_ranks_ends_with_the_weights_of_one_process(
     again, same = toy_training(folder, dropout=0.0)
     assert len(same) == SETTINGS.steps
     same_weights(again, model)
+
+
+@pytest.mark.parametrize("weights", ["replicated", "sharded"])
+def test_ranks_share_the_measurement_and_agree_on_the_best(tmp_path: Path, ranks: Ranks, weights: str) -> None:
+    """Sixteen queries and texts on three ranks; stopped behind a measurement, then gone on with by one process."""
+    whole, _ = toy_training(tmp_path / "alone", dropout=0.0, development=finds_its_own())
+    expected = [found.score for found in read_records(tmp_path / "alone" / DEVELOPMENT_FILE, Measurement)]
+    folder = tmp_path / "ranks"
+    results = ranks.results("rank_cases:measured_training", 3, tmp_path / "out", str(folder), 7, weights=weights)
+    assert results[0]["scores"] == results[1]["scores"] == results[2]["scores"]
+    np.testing.assert_allclose(results[0]["scores"], expected[:5], atol=1e-5)
+    again, _ = toy_training(folder, dropout=0.0, development=finds_its_own())
+    found = [found.score for found in read_records(folder / DEVELOPMENT_FILE, Measurement)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    same_weights(trained(again, folder), trained(whole, tmp_path / "alone"))
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")

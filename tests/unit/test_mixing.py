@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from embedloom.cli.mixing import mix
+from embedloom.cli.developing import development
+from embedloom.cli.mixing import HELD_OUT, mix
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
 from embedloom.recipe import load_recipe
 from embedloom.records import Example
 from embedloom.run import RunFolder, read_objects, read_records
+from word_embedder import WordEmbedder
 
 
 def source(path: Path, count: int, *, start: int = 0) -> Path:
@@ -21,11 +23,13 @@ def source(path: Path, count: int, *, start: int = 0) -> Path:
     return path
 
 
-def mixed(folder: Path, sources: list[dict[str, object]], *, sets: tuple[Path, ...] = ()) -> Run:
+def mixed(
+    folder: Path, sources: list[dict[str, object]], *, sets: tuple[Path, ...] = (), more: tuple[str, ...] = ()
+) -> Run:
     told = ", ".join(
         "{" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in one.items()) + "}" for one in sources
     )
-    settings = [f"train.sources=[{told}]", f"eval.sets={json.dumps([str(path) for path in sets])}"]
+    settings = [f"train.sources=[{told}]", f"eval.sets={json.dumps([str(path) for path in sets])}", *more]
     run = Run(load_recipe([], settings), RunFolder(folder))
     mix(run)
     return run
@@ -70,3 +74,73 @@ def test_what_repeats_an_evaluation_set_is_not_trained_on(tmp_path: Path, gone: 
     rejects = [obj for _, obj in read_objects(run.folder / "rejects" / "mix.jsonl")]
     assert [(obj["stage"], obj["rule"]) for obj in rejects] == [("mix", "in-evaluation")]
     assert rejects[0]["detail"] == "query: the same as a query of lakes"
+
+
+def pairs(path: Path, count: int) -> Path:
+    """A set of scored pairs whose sentences are the questions about lakes."""
+    path.parent.mkdir(exist_ok=True)
+    rows = [
+        {"sentence1": f"How deep is lake number {n}?", "sentence2": f"a lake of {n} metres", "score": n}
+        for n in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_rows_that_are_held_out_are_not_trained_on_nor_what_repeats_them(tmp_path: Path) -> None:
+    rows = source(tmp_path / "rows.jsonl", 20)
+    # The same questions with other answers.
+    again = [{"query": f"How deep is lake number {n}?", "positives": [f"{n} metres."]} for n in range(20)]
+    (tmp_path / "again.jsonl").write_text("".join(json.dumps(row) + "\n" for row in again), encoding="utf-8")
+    told: list[dict[str, object]] = [
+        {"data": f"path:{rows}", "instruction": "Answer", "weight": 2.0},
+        {"data": f"path:{tmp_path / 'again.jsonl'}", "instruction": "Answer"},
+    ]
+    run = mixed(tmp_path / "run", told, more=("train.dev_share=0.1",))
+    held = list(read_records(run.folder / HELD_OUT, Example))
+    assert len(held) == 4
+    numbers = {row.query.rstrip("?").split()[-1] for row in held}
+    left = queries(run)
+    assert not any(query.rstrip("?").split()[-1] in numbers for query in left)
+    # What is left of the first source stands twice, as it weighs.
+    assert len(left) == 3 * (20 - len(numbers))
+    rejects = [obj for _, obj in read_objects(run.folder / "rejects" / "mix.jsonl")]
+    assert {obj["rule"] for obj in rejects} == {"in-held-out"}
+    assert rejects[0]["detail"] == "query: the same as a query of the held-out rows"
+    found = development(run)
+    assert found is not None
+    figures = found.measure(WordEmbedder())
+    assert list(figures) == ["held-out rows"]
+    assert 0 < figures["held-out rows"] <= 1
+
+
+def test_what_repeats_a_development_set_is_not_trained_on(tmp_path: Path) -> None:
+    rows, dev = source(tmp_path / "rows.jsonl", 6), pairs(tmp_path / "lakes" / "dev.jsonl", 2)
+    told: list[dict[str, object]] = [{"data": f"path:{rows}", "instruction": "Answer"}]
+    run = mixed(tmp_path / "run", told, more=(f"train.dev={json.dumps([str(dev.parent)])}",))
+    assert queries(run) == [f"how deep is lake number {n}" for n in range(2, 6)]
+    found = development(run)
+    assert found is not None
+    assert list(found.measure(WordEmbedder())) == ["lakes"]
+    # Other pairs make another measurement.
+    pairs(dev, 3)
+    other = development(run)
+    assert other is not None
+    assert other.identity != found.identity
+
+
+def test_a_development_set_may_not_be_the_test(tmp_path: Path) -> None:
+    rows, test = source(tmp_path / "rows.jsonl", 6), pairs(tmp_path / "lakes" / "test.jsonl", 2)
+    told: list[dict[str, object]] = [{"data": f"path:{rows}", "instruction": "Answer"}]
+    more = (f"train.dev={json.dumps([str(test.parent)])}",)
+    run = mixed(tmp_path / "run", told, sets=(test.parent,), more=more)
+    with pytest.raises(RecipeError, match=r"whose test part eval\.sets measures: .* give the folder a dev\.jsonl"):
+        development(run)
+    # The same set's own part for development is what it is for.
+    pairs(tmp_path / "lakes" / "dev.jsonl", 2)
+    assert development(run) is not None
+
+
+def test_without_development_sets_nothing_is_measured(tmp_path: Path) -> None:
+    rows = source(tmp_path / "rows.jsonl", 6)
+    assert development(mixed(tmp_path / "run", [{"data": f"path:{rows}", "instruction": "Answer"}])) is None

@@ -13,8 +13,9 @@ from embedloom.errors import ModelError, RunError
 from embedloom.model.encoder import Encoder, open_encoder
 from embedloom.model.inputs import contract_for
 from embedloom.train.checkpoint import Origin, save_checkpoint
-from embedloom.train.loop import Settings, StepLog, steps_done, train
+from embedloom.train.loop import Settings, StepLog, train
 from embedloom.train.lora import add_lora, averaged, merged, train_all
+from embedloom.train.state import steps_done
 from tiny import model_of, tokenizer_of
 from toy_training import EXAMPLES, SETTINGS, figures, toy_training, weights
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = "examples.jsonl"
 CURATED = "curated.jsonl"
 OWN_SETS = "eval"
-"""In `curate.decontaminate`, the evaluation sets of the recipe itself."""
+"""In `curate.decontaminate`, the evaluation and development sets of the recipe itself."""
 MOST_PROCESSES = 8
 
 
@@ -111,7 +111,7 @@ def evaluation_sets(run: Run) -> list[Path]:
     paths: list[Path] = []
     for name in run.recipe.curate.decontaminate:
         if name == OWN_SETS:
-            paths += [data_path(one) for one in run.recipe.eval.sets]
+            paths += [data_path(one) for one in (*run.recipe.eval.sets, *run.recipe.train.dev)]
             if (run.folder / KNOWN_ITEM / "queries.jsonl").exists():
                 paths.append(run.folder / KNOWN_ITEM)
         else:

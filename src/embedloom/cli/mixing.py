@@ -9,16 +9,19 @@ from embedloom.cli.corpus import drawn, weighted
 from embedloom.cli.curating import CURATED, contents, evaluation_sets
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
-from embedloom.records import Example, Reject
+from embedloom.records import CLASSIFICATION, Example, Reject
 from embedloom.run import file_hash, read_records, write_records
 
 STAGE = "mix"
+HELD_OUT = "dev.jsonl"
+"""The rows that are not trained on but measured on, where the recipe asks for that."""
 
 
 def mix(run: Run) -> None:
-    """Each row as often as its source weighs; what repeats an evaluation set goes to the rejects."""
+    """Each row as often as its source weighs; what repeats an evaluation set or a held-out row is a reject."""
     sources = run.recipe.train.sources
     seed = run.recipe.seed
+    share = run.recipe.train.dev_share
     synthetic = any(run.recipe.generate.counts.values())
     # Synthetic rows were compared when they were curated.
     against = evaluation_sets(run) if sources else []
@@ -29,8 +32,9 @@ def mix(run: Run) -> None:
         from embedloom.data.training_rows import read_source
 
         index = contamination(text for path in against for text in evaluation_texts(path)) if against else None
-        rows = list(read_records(run.folder / CURATED, Example)) if synthetic else []
-        taken = {example.id for example in rows}
+        synthetic_rows = list(read_records(run.folder / CURATED, Example)) if synthetic else []
+        taken = {example.id for example in synthetic_rows}
+        parts = [(synthetic_rows, 1.0)]
         rejects: list[Reject] = []
         for source in sources:
             found = {row.id: row for row in read_source(source.data, instruction=source.instruction)}
@@ -42,16 +46,62 @@ def mix(run: Run) -> None:
                     rejects.append(Reject(row.id, STAGE, "in-evaluation", detail))
                 else:
                     kept.append(row)
-            rows += weighted(kept, source.weight, seed)
+            parts.append((kept, source.weight))
+        if share:
+            held, parts, repeats = hold_out(parts, share, seed)
+            write_records(run.folder / HELD_OUT, held)
+            rejects += repeats
+        rows = [row for part, weight in parts for row in weighted(part, weight, seed)]
         if not rows:
             raise RecipeError("no training rows: set generate.counts for synthetic data, or name data in train.sources")
         write_records(run.folder / "rejects" / f"{STAGE}.jsonl", rejects)
         return {"rows": write_records(run.folder / "train.jsonl", rows), "rejects": len(rejects)}
 
     told = {"sources": [(source.model_dump(), _content(source.data)) for source in sources], "seed": seed}
-    told |= {"evaluation": contents(run, against)}
-    files = ["train.jsonl", f"rejects/{STAGE}.jsonl"]
+    told |= {"evaluation": contents(run, against), "held_out": share}
+    files = ["train.jsonl", f"rejects/{STAGE}.jsonl", *([HELD_OUT] if share else [])]
     run.stage(STAGE, settings=told, inputs=[CURATED] if synthetic else [], files=files, work=work)
+
+
+def hold_out(
+    parts: list[tuple[list[Example], float]], share: float, seed: int
+) -> tuple[list[Example], list[tuple[list[Example], float]], list[Reject]]:
+    """Takes a share of all rows away to measure on, and with them every row that repeats one of those.
+
+    Args:
+        parts: rows with the weight of their source, no row twice.
+        share: of all rows, at least one.
+        seed: draws them.
+
+    Returns:
+        The rows that are held out, the parts without them, and the rows that repeat them.
+    """
+    from embedloom.curate.decontaminate import contaminated, contamination
+    from embedloom.data.evaluation_texts import EvaluationText
+
+    every = [row for part, _ in parts for row in part]
+    held = list(drawn(every, max(1, round(share * len(every))), seed, "held out")) if every else []
+    own = {row.id for row in held}
+    index = contamination(
+        EvaluationText("the held-out rows", side, text)
+        for row in held
+        for side, texts in (("query", (row.query,)), ("document", row.positives))
+        if side == "query" or row.family != CLASSIFICATION
+        for text in texts
+    )
+    left: list[tuple[list[Example], float]] = []
+    repeats: list[Reject] = []
+    for part, weight in parts:
+        kept: list[Example] = []
+        for row in part:
+            if row.id in own:
+                continue
+            if detail := contaminated(row, index):
+                repeats.append(Reject(row.id, STAGE, "in-held-out", detail))
+            else:
+                kept.append(row)
+        left.append((kept, weight))
+    return held, left, repeats
 
 
 def _content(data: str) -> str:

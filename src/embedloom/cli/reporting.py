@@ -38,16 +38,20 @@ def report(run: Run) -> None:
 
 
 def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> str:
-    from embedloom.evals.report import Report, ReportHit, ReportSearch, StageLine, TrainingStep, render_report
+    from embedloom.evals.report import (
+        Report,
+        ReportHit,
+        ReportSearch,
+        StageLine,
+        TrainingScore,
+        TrainingStep,
+        render_report,
+    )
 
     manifest = run.folder.manifest()
     settings = resolved(run.recipe)
     base = run.recipe.train.base
-    log = (
-        (obj for _, obj in read_objects(run.folder / TRAINING / "log.jsonl"))
-        if (run.folder / TRAINING).exists()
-        else ()
-    )
+    log, scores = (_objects(run, f"{TRAINING}/{name}") for name in ("log.jsonl", "development.jsonl"))
     fields = ("step", "loss", "learning_rate", "gradient_norm")
     found = tuple(
         ReportSearch(s.query, tuple(ReportHit(h.document_id, t, h.score) for h, t in zip(s.hits, s.texts, strict=True)))
@@ -62,6 +66,7 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
             fingerprint=str(manifest.get("train", {}).get("fingerprint", "")),
             rows=rows,
             steps=tuple(TrainingStep(**{key: obj.get(key, 0) for key in fields}) for obj in log),
+            scores=tuple(TrainingScore(int(obj["step"]), float(obj["score"])) for obj in scores),
             stages=tuple(StageLine(name, float(entry["seconds"]), _detail(entry)) for name, entry in manifest.items()),
             tallies=tuple(_tallies(run)),
             examples=tuple(islice(_read(run, training_file(run), Example), SHOWN_EXAMPLES)),
@@ -130,6 +135,11 @@ def _leaderboard(run: Run) -> tuple[LeaderboardRow, ...]:
     from embedloom.evals.leaderboard import LeaderboardRow
 
     return tuple(_read(run, LEADERBOARD, LeaderboardRow))
+
+
+def _objects(run: Run, name: str) -> Iterable[dict[str, Any]]:
+    path = run.folder / name
+    return (obj for _, obj in read_objects(path)) if path.exists() else ()
 
 
 def _read(run: Run, name: str, kind: Any) -> Iterable[Any]:

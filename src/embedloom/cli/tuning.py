@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedloom.cli.developing import contents, development
+from embedloom.cli.mixing import HELD_OUT
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
 from embedloom.cli.several import TRAIN
@@ -19,6 +21,9 @@ from embedloom.run import read_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from embedloom.train.development import Measurement
+    from embedloom.train.loop import Settings
 
 MODEL = "model"
 MINED = "mined.jsonl"
@@ -36,11 +41,15 @@ def tune(run: Run) -> None:
     """Trains LoRA weights on the training rows and saves the merged checkpoint."""
     rows = training_file(run)
     told = {**run.recipe.train.model_dump(), "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
+    told |= {"dev_contents": contents(run)}
+    inputs = [rows, *([HELD_OUT] if run.recipe.train.dev_share else [])]
 
     def work() -> dict[str, Any]:
         from embedloom.model.names import model_folder
 
-        _clear_other_training(run.folder / TRAINING, content_id("train", told, run.folder.content(rows)))
+        # What is wrong with a set is said before the other processes start.
+        development(run)
+        _clear_other_training(run.folder / TRAINING, content_id("train", told, *map(run.folder.content, inputs)))
         # Made ready once, before the other processes look for it.
         model_folder(run.recipe.train.base, notice)
         if run.processes is not None:
@@ -48,7 +57,7 @@ def tune(run: Run) -> None:
         return train_together(run)
 
     files = [MODEL, f"{TRAINING}/log.jsonl"]
-    run.stage("train", settings=told, inputs=[rows], files=files, work=work)
+    run.stage("train", settings=told, inputs=inputs, files=files, work=work)
     if run.processes is not None:
         run.processes.dismiss()
 
@@ -64,9 +73,9 @@ def train_together(run: Run) -> dict[str, Any]:
     from embedloom.model.shape import read_shape
     from embedloom.train.checkpoint import Origin, save_checkpoint
     from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
-    from embedloom.train.loop import Settings, StepLog, steps_done, train, trained
+    from embedloom.train.loop import StepLog, train
     from embedloom.train.lora import add_lora, averaged, merged, train_all
-    from embedloom.train.loss import Objective
+    from embedloom.train.state import best_score, steps_done, trained
 
     settings = run.recipe.train
     rows = training_file(run)
@@ -86,7 +95,10 @@ def train_together(run: Run) -> dict[str, Any]:
     dtype = named_dtype(settings.dtype, device)
     # A pass whose graph does not fit would end the training, however small the batch.
     fits = max(1, int(GRAPH_SHARE * _memory(device) / graph_bytes(read_shape(base), dtype.itemsize)))
+    measured = development(run)
+    plan = _loop_settings(run, steps, token_budget=min(pass_tokens(device), fits), graph_tokens=fits)
     logs: list[StepLog] = []
+    best: list[float] = []
     whole: PreTrainedModel | None = None
     for number in range(settings.runs):
         seed = run.recipe.seed + number
@@ -102,28 +114,6 @@ def train_together(run: Run) -> dict[str, Any]:
                 targets=settings.lora_targets,
             )
         model = adapter(backbone)
-        loop = Settings(
-            steps=steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            warmup=min(settings.warmup, max(1, steps // 4)),
-            weight_decay=settings.weight_decay,
-            clip=settings.clip,
-            objective=Objective(
-                temperature=settings.temperature,
-                query_negatives=settings.query_negatives,
-                document_negatives=settings.document_negatives,
-                false_negative_margin=settings.false_negative_margin,
-                dimensions=tuple(settings.dimensions),
-            ),
-            hard_negatives=settings.hard_negatives,
-            one_kind=settings.batches == "one-kind",
-            neighbourhood=settings.neighbourhood,
-            seed=seed,
-            save_every=settings.save_every,
-            token_budget=settings.token_budget or min(pass_tokens(device), fits),
-            graph_tokens=settings.graph_tokens or fits,
-        )
         folder = run.folder / TRAINING / (f"run-{number + 1}" if number else "")
         folder.mkdir(exist_ok=True)
         title = "train" if processes is None else f"train on {processes.count}"
@@ -131,16 +121,27 @@ def train_together(run: Run) -> dict[str, Any]:
             title = f"{title}, {number + 1} of {settings.runs}"
         done = min(steps, steps_done(folder))
         with bar(title, steps, done=done, unit="steps") if first else nullcontext() as advance:
+            told = {"score": ""}
 
-            def show(log: StepLog, advance: Any = advance) -> None:
+            def show(log: StepLog, advance: Any = advance, told: dict[str, str] = told) -> None:
                 if advance is not None:
-                    advance.note = f"loss {log.loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s"
+                    advance.note = f"loss {log.loss:.3f}, {log.tokens / log.seconds:.0f} tokens/s{told['score']}"
                     advance(1)
 
-            logs += train(model, tokenizer, contract, examples, loop, folder, on_step=show, processes=processes)
+            def show_score(found: Measurement, told: dict[str, str] = told) -> None:
+                told["score"] = f", dev {100 * found.score:.1f}"
+
+            logs += train(
+                model, tokenizer, contract, examples, dataclasses.replace(plan, seed=seed), folder,
+                development=measured, on_step=show, on_measurement=show_score, processes=processes,
+            )  # fmt: skip
         if first:
             if parted:
-                model = trained(adapter(load_backbone(base, device=place, dtype=dtype)), folder)
+                model = adapter(load_backbone(base, device=place, dtype=dtype))
+            if parted or measured is not None:
+                model = trained(model, folder)
+            if (score := best_score(folder)) is not None:
+                best.append(score)
             one = merged(model, torch.float32)
             whole = one if whole is None else averaged(whole, one, number + 1)
     if processes is not None:
@@ -160,7 +161,37 @@ def train_together(run: Run) -> dict[str, Any]:
             licence=licence_of(settings.base),
         ),
     )
-    return {"steps": len(logs), "tokens": sum(log.tokens for log in logs), "fingerprint": identity}
+    figures = {"steps": len(logs), "tokens": sum(log.tokens for log in logs), "fingerprint": identity}
+    return figures | ({"dev": [round(score, 4) for score in best]} if best else {})
+
+
+def _loop_settings(run: Run, steps: int, *, token_budget: int, graph_tokens: int) -> Settings:
+    """What the loop is told, the same for every run but for the seed; the figures hold where the recipe has none."""
+    from embedloom.train.loop import Settings
+    from embedloom.train.loss import Objective
+
+    settings = run.recipe.train
+    return Settings(
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup=min(settings.warmup, max(1, steps // 4)),
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        objective=Objective(
+            temperature=settings.temperature,
+            query_negatives=settings.query_negatives,
+            document_negatives=settings.document_negatives,
+            false_negative_margin=settings.false_negative_margin,
+            dimensions=tuple(settings.dimensions),
+        ),
+        hard_negatives=settings.hard_negatives,
+        one_kind=settings.batches == "one-kind",
+        neighbourhood=settings.neighbourhood,
+        save_every=settings.save_every,
+        token_budget=settings.token_budget or token_budget,
+        graph_tokens=settings.graph_tokens or graph_tokens,
+    )
 
 
 def _clear_other_training(folder: Path, key: str) -> None:

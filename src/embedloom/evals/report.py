@@ -31,6 +31,14 @@ class TrainingStep:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingScore:
+    """The figure on the development sets behind so many steps."""
+
+    step: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class StageLine:
     """One stage of the run: how long it took, and what it made in a few words."""
 
@@ -78,6 +86,7 @@ class Report:
         base_system: which is the base model.
         rows: the leaderboard.
         steps: of training.
+        scores: on the development sets, between steps.
         stages: of the run.
         tallies: counts of the data.
         examples: some rows of the training data.
@@ -96,6 +105,7 @@ class Report:
     base_system: str = "base"
     rows: tuple[LeaderboardRow, ...] = ()
     steps: tuple[TrainingStep, ...] = ()
+    scores: tuple[TrainingScore, ...] = ()
     stages: tuple[StageLine, ...] = ()
     tallies: tuple[Tally, ...] = ()
     examples: tuple[Example, ...] = ()
@@ -117,7 +127,7 @@ def render_report(report: Report) -> str:
         "rows": [_row_view(row, systems, low, high) for row in report.rows],
         "ticks": ticks,
         "verdict": _verdict(report.rows),
-        "curves": _curves(report.steps),
+        "curves": _curves(report.steps, report.scores),
         "tallies": [_tally_view(tally) for tally in report.tallies if tally.counts],
         "example_characters": EXAMPLE_CHARACTERS,
         "hit_characters": HIT_CHARACTERS,
@@ -179,10 +189,11 @@ def _verdict(rows: Sequence[LeaderboardRow]) -> dict[str, int]:
     return {"ahead": ahead, "behind": behind, "open": len(differences) - ahead - behind, "sets": len(differences)}
 
 
-def _curves(steps: Sequence[TrainingStep]) -> list[tuple[str, Curve]]:
+def _curves(steps: Sequence[TrainingStep], scores: Sequence[TrainingScore]) -> list[tuple[str, Curve]]:
     numbers = [float(step.step) for step in steps]
     found = [
         ("Loss", curve(numbers, [step.loss for step in steps], smooth=True)),
+        ("Development score", curve([float(one.step) for one in scores], [100 * one.score for one in scores])),
         ("Learning rate", curve(numbers, [step.learning_rate for step in steps])),
         ("Gradient norm", curve(numbers, [step.gradient_norm for step in steps], smooth=True)),
     ]

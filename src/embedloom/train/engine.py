@@ -39,6 +39,10 @@ class Ranks:
         """
         return own_ND
 
+    def agreed(self, value: float) -> float:
+        """The value of rank 0, in every process."""
+        return value
+
     def backward(self, vectors_ND: Tensor, gradient_ND: Tensor, *, last: bool) -> None:
         """Adds to the gradients of the weights; `last` is the last time in a step."""
         vectors_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
@@ -92,6 +96,12 @@ class OneOfSeveral(Engine):
     def gather(self, own_ND: Tensor, counts: Sequence[int]) -> Tensor:
         """All processes' vectors; a process with fewer sends zeros behind its own."""
         return gathered(own_ND, counts)
+
+    def agreed(self, value: float) -> float:
+        """The value of rank 0, in every process."""
+        told = torch.tensor([value], dtype=torch.float64)
+        torch.distributed.broadcast(told, src=0)
+        return float(told)
 
 
 class Replicated(OneOfSeveral):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -17,11 +16,20 @@ from embedloom.data.batches import batches, batches_of_one_kind
 from embedloom.errors import RunError
 from embedloom.records import Example, content_id, to_json
 from embedloom.run import RecordLog, read_records, write_records
+from embedloom.train.development import (
+    DEVELOPMENT_FILE,
+    Development,
+    Measurement,
+    ModelInTraining,
+    better,
+    measurement,
+)
 from embedloom.train.engine import Engine, engine_for
 from embedloom.train.gradcache import loss_and_gradients
 from embedloom.train.loss import Objective, info_nce
 from embedloom.train.optimizer import learning_rate
 from embedloom.train.rows import token_batch
+from embedloom.train.state import Best, best_of, forget_other_bests, load_state, save_best, save_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,8 +38,6 @@ if TYPE_CHECKING:
     from embedloom.model.inputs import InputContract
     from embedloom.train.processes import Processes
 
-M = TypeVar("M", bound="nn.Module")
-STATE_FILE = "state.pt"
 LOG_FILE = "log.jsonl"
 
 
@@ -75,13 +81,16 @@ def train(
     settings: Settings,
     folder: Path,
     *,
+    development: Development | None = None,
     on_step: Callable[[StepLog], None] | None = None,
+    on_measurement: Callable[[Measurement], None] | None = None,
     processes: Processes | None = None,
 ) -> list[StepLog]:
     """Trains the weights of `backbone` that require gradients, and returns the log of all steps.
 
     State and log are kept in `folder`; called again with the same examples and settings it goes on behind the last
-    state, on any number of processes.
+    state, on any number of processes. With a `development` the best weights are kept there too, for `trained`; those of
+    the model are the last ones.
 
     Several `processes` call it with the same arguments and do each step together; the first one writes.
 
@@ -91,50 +100,68 @@ def train(
     shapes = [(name, list(p.shape), p.requires_grad) for name, p in backbone.named_parameters()]
     # How much of a graph fits changes nothing but the work, and differs between machines.
     told = {key: value for key, value in to_json(settings).items() if key != "graph_tokens"}
-    identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples])
+    measured = [] if development is None else [development.identity, development.every]
+    identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples], *measured)
+    dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
     engine = engine_for(backbone, processes, weight_decay=settings.weight_decay)
-    done = _resume(folder, identity, engine)
+    done, best = _resume(folder, identity, engine)
     logs = [log for log in read_records(folder / LOG_FILE, StepLog) if log.step < done] if done else []
     if processes is not None:
         processes.agree("the training", f"{identity} at step {done}")
     writes = engine.rank == 0
     if writes:
-        write_records(folder / LOG_FILE, logs)
-    engine.model.train()
+        _cut(folder, done, best, logs)
     order_of = batches_of_one_kind if settings.one_kind else batches
     order = order_of(examples, batch_size=settings.batch_size, seed=settings.seed, neighbourhood=settings.neighbourhood)
-    with (
-        RecordLog(folder / LOG_FILE) if writes else nullcontext() as log,
-        processes.explained() if processes is not None else nullcontext(),
-    ):
+    with ExitStack() as opened:
+        opened.enter_context(processes.explained() if processes is not None else nullcontext())
+        log = opened.enter_context(RecordLog(folder / LOG_FILE)) if writes else None
+        model = ModelInTraining(engine, tokenizer, contract, dimension=dimension, token_budget=settings.token_budget)
+
+        def measure(step: int) -> Measurement:
+            assert development is not None
+            found = measurement(engine, model, development, step)
+            if writes:
+                with RecordLog(folder / DEVELOPMENT_FILE) as file:
+                    file.append([found])
+            if on_measurement is not None:
+                on_measurement(found)
+            return found
+
+        if development is not None and done == 0:
+            # Shows what the training adds, and at once if the sets can't be measured.
+            measure(0)
+        engine.model.train()
         for step, rows in enumerate(islice(order, done, settings.steps), done):
             entry = _step(engine, tokenizer, contract, [examples[row] for row in rows], settings, step)
             if log is not None:
                 log.append([entry])
             logs.append(entry)
-            if (step + 1) % settings.save_every == 0 and step + 1 < settings.steps:
-                _save(folder, identity, step + 1, engine)
+            last = step + 1 == settings.steps
+            if (
+                development is not None
+                and (last or (step + 1) % development.every == 0)
+                and better(found := measure(step + 1), best)
+            ):
+                save_best(folder, step + 1, engine)
+                best = Best(step + 1, found.score)
+            if (step + 1) % settings.save_every == 0 and not last:
+                save_state(folder, identity, step + 1, engine, best)
             if on_step is not None:
                 on_step(entry)
-        _save(folder, identity, settings.steps, engine)
+        save_state(folder, identity, settings.steps, engine, best)
     engine.model.eval()
     return logs
 
 
-def steps_done(folder: Path) -> int:
-    """Steps whose result is on disk."""
-    state = _load(folder)
-    return 0 if state is None else int(state["step"])
-
-
-def trained(model: M, folder: Path) -> M:
-    """Gives the weights of `model` that require gradients the values of the last state, and returns it."""
-    state = _load(folder)
-    assert state is not None
-    with torch.no_grad():
-        for parameter, stored in zip((p for p in model.parameters() if p.requires_grad), state["copies"], strict=True):
-            parameter.copy_(stored)
-    return model
+def _cut(folder: Path, done: int, best: Best | None, logs: Sequence[StepLog]) -> None:
+    """Takes what lies behind the last state off the files: it is done again."""
+    write_records(folder / LOG_FILE, logs)
+    forget_other_bests(folder, best)
+    path = folder / DEVELOPMENT_FILE
+    if path.exists():
+        kept = [found for found in read_records(path, Measurement) if done and found.step <= done]
+        write_records(path, kept)
 
 
 def _step(
@@ -173,41 +200,13 @@ def _step(
     return StepLog(step, loss, norm, rate, batch.tokens, time.perf_counter() - started)
 
 
-def _resume(folder: Path, identity: str, engine: Engine) -> int:
-    state = _load(folder)
+def _resume(folder: Path, identity: str, engine: Engine) -> tuple[int, Best | None]:
+    state = load_state(folder)
     if state is None:
-        return 0
+        return 0, None
     if state["identity"] != identity:
         raise RunError(
             f"{folder} holds the state of a training with other data or settings; delete it, or choose another run name"
         )
     engine.restore(state)
-    return int(state["step"])
-
-
-def _load(folder: Path) -> dict[str, Any] | None:
-    path = folder / STATE_FILE
-    if not path.exists():
-        return None
-    try:
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception:  # what a damaged file raises is the reader's affair, and differs from version to version
-        loaded = {}
-    if not isinstance(loaded, dict) or not {"identity", "step", "copies", "optimizer"} <= set(loaded):
-        raise RunError(f"{path} can't be read; delete {folder} to train from the start")
-    return loaded
-
-
-def _save(folder: Path, identity: str, step: int, engine: Engine) -> None:
-    """Writes the state; every process calls it, since weights may have to be put together, and the first one writes."""
-    state = {"identity": identity, "step": step, **engine.state(keep=engine.rank == 0)}
-    if engine.rank != 0:
-        return
-    temporary = folder / f".{STATE_FILE}.partial"
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / STATE_FILE)
+    return int(state["step"]), best_of(state)

@@ -1,0 +1,52 @@
+"""`embedloom train` stops behind the training; `embedloom run` goes on from there and shows what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from command import World, call, small_world
+from embedloom.model.encoder import open_encoder
+from embedloom.run import read_objects
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return small_world(tmp_path_factory.mktemp("world"))
+
+
+def test_training_stops_behind_the_training_and_the_best_weights_are_the_model(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    measured = ["--set", "train.dev_share=0.15", "--set", "train.dev_steps=2"]
+    answer = call(capsys, "train", world.recipe, "--out", out, *measured)
+    assert answer.status == 0, answer.error
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert list(manifest)[-1] == "train"
+    assert manifest["train"]["steps"] == 4
+    found = [obj for _, obj in read_objects(out / "training" / "development.jsonl")]
+    assert [obj["step"] for obj in found] == [0, 2, 4]
+    assert manifest["train"]["dev"] == [round(max(obj["score"] for obj in found[1:]), 4)]
+    assert ", dev " in answer.error
+    assert open_encoder(out / "model").encode_documents(["bread"]).shape == (1, 32)
+    again = call(capsys, "train", world.recipe, "--out", out, *measured)
+    assert "train      done before" in again.error
+    # The stages behind it, from the same folder.
+    rest = call(capsys, "run", world.recipe, "--out", out, *measured)
+    assert rest.status == 0, rest.error
+    assert "train      done before" in rest.error
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Development score" in page
+
+
+def test_without_measurement_nothing_of_it_is_there(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert call(capsys, "train", world.recipe, "--out", out).status == 0
+    assert not (out / "dev.jsonl").exists()
+    assert sorted(path.name for path in (out / "training").iterdir()) == ["key", "log.jsonl", "state.pt"]
+    assert "dev" not in json.loads((out / "manifest.json").read_text(encoding="utf-8"))["train"]
