@@ -1,4 +1,4 @@
-"""Tiny models with random weights, and tokenizers trained on a few sentences: every kind of decoder in milliseconds."""
+"""Tiny models with random weights, and tokenizers trained on a few sentences: every kind of model in milliseconds."""
 
 from __future__ import annotations
 
@@ -24,13 +24,22 @@ SENTENCES = (
 KINDS = ("gemma3", "llama", "qwen3", "mistral")
 """Decoders as their makers ship them: with the tokenizer's class, its BOS or none, and its attention."""
 
+ENCODERS = ("bert", "xlm-roberta", "modernbert")
+"""Models that look at later tokens too, with the token of their kind at a text's beginning and end."""
+
 SPECIAL = {
     "gemma3": ("<pad>", "<eos>", "<bos>", "<unk>"),
     "llama": ("<pad>", "</s>", "<s>", "<unk>"),
     "qwen3": ("<|pad|>", "<|endoftext|>", None, None),
     "mistral": (None, "</s>", "<s>", "<unk>"),
+    "bert": ("[PAD]", None, None, "[UNK]"),
+    "xlm-roberta": ("<pad>", "</s>", "<s>", "<unk>"),
+    "modernbert": ("[PAD]", None, None, "[UNK]"),
 }
 """Pad, EOS, BOS and unknown token by kind."""
+
+FRAME = ("[CLS]", "[SEP]")
+"""What BERT's and ModernBERT's tokenizers put around a text, though they have no BOS and EOS."""
 
 WINDOW = 16
 """Sliding window of the Gemma-like and Mistral-like models, in tokens."""
@@ -45,7 +54,7 @@ def _bpe() -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     # One special token of each kind, so that ids are the same whichever of them a kind uses.
-    special = sorted({token for tokens in SPECIAL.values() for token in tokens if token})
+    special = sorted({token for tokens in SPECIAL.values() for token in tokens if token} | set(FRAME))
     trainer = trainers.BpeTrainer(
         vocab_size=420,
         special_tokens=special,
@@ -62,7 +71,7 @@ def tokenizer_of(kind: str, *, puts_bos: bool | None = None, template: str | Non
     """A tokenizer with the special tokens of a kind.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `KINDS` or `ENCODERS`.
         puts_bos: whether it puts BOS before a text by itself; by default where the kind has one.
         template: a chat template.
     """
@@ -76,7 +85,17 @@ def tokenizer_of(kind: str, *, puts_bos: bool | None = None, template: str | Non
         backend.post_processor = TemplateProcessing(
             single=[f"{bos}:0", "$A:0"], pair=None, special_tokens=[(bos, backend.token_to_id(bos))]
         )
-    names = {"pad_token": pad, "eos_token": eos, "bos_token": bos, "unk_token": unknown}
+    if kind in ENCODERS:
+        first, last = (bos, eos) if bos and eos else FRAME
+        backend.post_processor = TemplateProcessing(
+            single=f"{first}:0 $A:0 {last}:0",
+            pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",
+            special_tokens=[(token, backend.token_to_id(token)) for token in (first, last)],
+        )
+        framed = {"cls_token": first, "sep_token": last}
+    else:
+        framed = {}
+    names = {**framed, "pad_token": pad, "eos_token": eos, "bos_token": bos, "unk_token": unknown}
     named: dict[str, Any] = {name: token for name, token in names.items() if token}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **named)
     if template is not None:
@@ -100,13 +119,17 @@ def makers_tokenizer_of(kind: str) -> PreTrainedTokenizerBase:
 
 
 def model_of(kind: str, *, head: bool = False, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A two-layer decoder of a kind, hidden size 32, float32, in evaluation mode; `head` adds the language model's."""
+    """A two-layer model of a kind, hidden size 32, float32, in evaluation mode; `head` adds the language model's."""
     import torch
-    from transformers import AutoModel, AutoModelForCausalLM
+    from transformers import AutoModel
 
     torch.manual_seed(seed)
     config = _config(kind, **changes)
-    model: PreTrainedModel = (AutoModelForCausalLM if head else AutoModel).from_config(config)
+    if kind in ENCODERS:
+        from transformers import AutoModelForMaskedLM as WithHead
+    else:
+        from transformers import AutoModelForCausalLM as WithHead
+    model: PreTrainedModel = (WithHead if head else AutoModel).from_config(config)
     with torch.no_grad():
         # Random weights of the usual size give nearly equal states for every token: made larger, they tell texts apart.
         for name, parameter in model.named_parameters():
@@ -137,7 +160,15 @@ def texts_that_are_hard() -> Iterator[str]:
 
 def _config(kind: str, **changes: Any) -> Any:
     from tokenizers import Tokenizer
-    from transformers import Gemma3TextConfig, LlamaConfig, MistralConfig, Qwen3Config
+    from transformers import (
+        BertConfig,
+        Gemma3TextConfig,
+        LlamaConfig,
+        MistralConfig,
+        ModernBertConfig,
+        Qwen3Config,
+        XLMRobertaConfig,
+    )
 
     backend = Tokenizer.from_str(_bpe())
     pad, eos, bos, _ = SPECIAL[kind]
@@ -149,7 +180,7 @@ def _config(kind: str, **changes: Any) -> Any:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 512,
-        "eos_token_id": backend.token_to_id(eos),
+        "eos_token_id": backend.token_to_id(eos) if eos else None,
         "bos_token_id": backend.token_to_id(bos) if bos else None,
         "pad_token_id": backend.token_to_id(pad) if pad else None,
     }
@@ -160,5 +191,19 @@ def _config(kind: str, **changes: Any) -> Any:
         settings |= {"head_dim": 8}
     if kind == "mistral":
         settings |= {"sliding_window": WINDOW}
-    kinds = {"gemma3": Gemma3TextConfig, "llama": LlamaConfig, "qwen3": Qwen3Config, "mistral": MistralConfig}
+    if kind in ENCODERS:
+        del settings["num_key_value_heads"]
+    if kind == "modernbert":
+        begin, end = map(backend.token_to_id, FRAME)
+        settings |= {"local_attention": WINDOW, "cls_token_id": begin, "sep_token_id": end}
+        settings |= {"global_attn_every_n_layers": 2, "eos_token_id": end, "bos_token_id": begin}
+    kinds: dict[str, Any] = {
+        "gemma3": Gemma3TextConfig,
+        "llama": LlamaConfig,
+        "qwen3": Qwen3Config,
+        "mistral": MistralConfig,
+        "bert": BertConfig,
+        "xlm-roberta": XLMRobertaConfig,
+        "modernbert": ModernBertConfig,
+    }
     return kinds[kind](**(settings | changes))

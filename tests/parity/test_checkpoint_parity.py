@@ -1,4 +1,4 @@
-"""A checkpoint gives sentence-transformers the vectors that we get from it: every kind of decoder, every hard text."""
+"""A checkpoint gives sentence-transformers the vectors that we get from it: every kind of model, every hard text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from embedloom.model.encoder import open_encoder
-from embedloom.model.inputs import contract_for
+from embedloom.model.inputs import PROMPTS, contract_for
+from embedloom.model.pooling import POOLINGS
 from embedloom.train.checkpoint import Origin, save_checkpoint
-from tiny import KINDS, makers_tokenizer_of, model_of, texts_that_are_hard, tokenizer_of
+from tiny import ENCODERS, KINDS, makers_tokenizer_of, model_of, texts_that_are_hard, tokenizer_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,15 +22,15 @@ INSTRUCTIONS = {"grounded": "Given a question, retrieve passages that answer it"
 ORIGIN = Origin(base="tiny", instructions=INSTRUCTIONS, settings={}, rows=3)
 
 TOKENIZERS = {
-    **{kind: (kind, lambda kind=kind: tokenizer_of(kind)) for kind in KINDS},
+    **{kind: (kind, lambda kind=kind: tokenizer_of(kind)) for kind in (*KINDS, *ENCODERS)},
     "llama-bos-not-put": ("llama", lambda: tokenizer_of("llama", puts_bos=False)),
     "llama-class": ("llama", lambda: makers_tokenizer_of("llama")),
     "gemma-class": ("gemma3", lambda: makers_tokenizer_of("gemma3")),
 }
 
 
-def saved(folder: Path, kind: str, tokenizer: PreTrainedTokenizerBase, pooling: str = "last") -> Path:
-    contract = contract_for(tokenizer, max_length=48, pooling=pooling)
+def saved(folder: Path, kind: str, tokenizer: PreTrainedTokenizerBase, pooling: str = "last", **told: str) -> Path:
+    contract = contract_for(tokenizer, max_length=48, pooling=pooling, **told)
     save_checkpoint(folder, model_of(kind), tokenizer, contract, ORIGIN)
     return folder
 
@@ -39,7 +40,8 @@ def test_sentence_transformers_gives_equal_vectors(tmp_path: Path, name: str) ->
     from sentence_transformers import SentenceTransformer
 
     kind, make = TOKENIZERS[name]
-    folder = saved(tmp_path / "model", kind, make())
+    # What random weights of an encoder say at its last token differs little.
+    folder = saved(tmp_path / "model", kind, make(), "mean" if kind in ENCODERS else "last")
     ours = open_encoder(folder, dtype="float32")
     theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     texts = list(texts_that_are_hard())
@@ -55,17 +57,26 @@ def test_sentence_transformers_gives_equal_vectors(tmp_path: Path, name: str) ->
     assert (spread @ spread.T)[0, 3] < 0.99
 
 
-@pytest.mark.parametrize("pooling", ["mean", "weighted-mean"])
-def test_poolings_agree_too(tmp_path: Path, pooling: str) -> None:
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", ["llama", *ENCODERS])
+def test_poolings_and_prompts_agree_too(tmp_path: Path, kind: str, pooling: str, prompt: str) -> None:
     from sentence_transformers import SentenceTransformer
 
-    folder = saved(tmp_path / "model", "qwen3", tokenizer_of("qwen3"), pooling)
-    texts = list(texts_that_are_hard())
+    folder = saved(tmp_path / "model", kind, tokenizer_of(kind), pooling, prompt=prompt)
+    texts = ["the red fox", "boats wait for wind " * 40, "東京タワー Москва", "old"]
     ours = open_encoder(folder, dtype="float32")
+    assert (ours.contract.pooling, ours.contract.prompt) == (pooling, prompt)
     theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    np.testing.assert_allclose(theirs.encode(texts), ours.encode_documents(texts), atol=1e-5)
+    documents = ours.encode_documents(texts)
+    np.testing.assert_allclose(theirs.encode(texts, prompt_name="document"), documents, atol=1e-5)
     queries = ours.encode_queries(texts, INSTRUCTIONS["grounded"])
     np.testing.assert_allclose(theirs.encode(texts, prompt_name="grounded"), queries, atol=1e-5)
+    if pooling == "cls" and kind == "llama":
+        # Nothing stands before the first token of a causal model: it is the same in every text.
+        assert np.abs(documents - documents[0]).max() < 1e-6
+    else:
+        assert (np.abs(queries - documents).max() < 1e-6) == (prompt == "none")
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

@@ -11,7 +11,7 @@ from embedloom.model.backbone import hidden_states, pad_batch
 from embedloom.model.passes import BEGINNING, common_beginning, plan_passes, row_states, row_vectors
 from embedloom.model.pooling import POOLINGS, pool
 from embedloom.train.lora import add_lora
-from tiny import model_of
+from tiny import ENCODERS, model_of
 
 CPU = torch.device("cpu")
 KINDS = ["gemma3", "llama", "qwen3", "mistral"]
@@ -26,7 +26,7 @@ def plain(model: torch.nn.Module, rows: list[list[int]], pooling: str) -> torch.
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *ENCODERS])
 def test_vectors_are_those_of_the_repeated_beginning(kind: str, pooling: str) -> None:
     model = model_of(kind)
     assert common_beginning(ROWS) == len(START)

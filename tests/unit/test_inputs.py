@@ -19,7 +19,7 @@ from embedloom.model.inputs import (
     record_contract,
     token_ids,
 )
-from tiny import KINDS, SPECIAL, makers_tokenizer_of, texts_that_are_hard, tokenizer_of
+from tiny import ENCODERS, KINDS, SPECIAL, makers_tokenizer_of, texts_that_are_hard, tokenizer_of
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,10 +75,45 @@ def test_a_query_carries_its_instruction_unless_there_is_none() -> None:
     contract = InputContract(bos=None, eos=1)
     assert contract.query_text("q", "Find it") == "Instruct: Find it\nQuery: q"
     assert contract.query_text("q", "") == "q"
-    assert InputContract(bos=None, eos=1, instructed=False).query_text("q", "Find it") == "q"
+    assert InputContract(bos=None, eos=1, prompt="none").query_text("q", "Find it") == "q"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("prompt", "query", "document"),
+    [
+        ("instruction", "Instruct: Find it\nQuery: q", "d"),
+        ("prefix", "query: q", "passage: d"),
+        ("none", "q", "d"),
+        ("both", "Instruct: Find it\nQuery: q", "Instruct: Represent the document for retrieval.\nDocument: d"),
+    ],
+)
+def test_what_stands_before_queries_and_documents(prompt: str, query: str, document: str) -> None:
+    contract = InputContract(bos=None, eos=1, prompt=prompt)
+    assert (contract.query_text("q", "Find it"), contract.document_text("d")) == (query, document)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoders_tokens_frame_the_text_as_its_makers_do(kind: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    contract = contract_for(tokenizer, max_length=16, pooling="cls")
+    texts = ["the red fox", "", "boats wait"]
+    assert token_ids(texts, tokenizer, contract) == tokenizer(texts)["input_ids"]
+    assert token_ids(["boats wait for wind " * 9], tokenizer, contract)[0][-1] == contract.eos
+
+
+def test_reading_the_first_token_needs_one_that_always_stands_there() -> None:
+    with pytest.raises(ModelError, match="pooling `cls` needs one"):
+        contract_for(tokenizer_of("qwen3"), pooling="cls")
+
+
+@pytest.mark.parametrize(("instructed", "prompt"), [(True, "instruction"), (False, "none")])
+def test_a_contract_from_before_there_were_prompts_is_read(instructed: bool, prompt: str) -> None:
+    stored = stored_of()
+    del stored["prompt"]
+    assert read_contract(stored | {"instructed": instructed}, tokenizer_of("llama")).prompt == prompt
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *ENCODERS])
 def test_a_recorded_contract_is_read_again(kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     contract = contract_for(tokenizer, max_length=64, pooling="mean")
@@ -115,7 +150,9 @@ def test_a_text_that_became_longer_is_named_too() -> None:
         read_contract(stored, tokenizer_of("llama"))
 
 
-@pytest.mark.parametrize("odd", [{"extra": 1}, {"probes": 3}, {"max_length": "long"}, {"probes": {"a": "b"}}])
+@pytest.mark.parametrize(
+    "odd", [{"extra": 1}, {"probes": 3}, {"prompt": "odd"}, {"max_length": "long"}, {"probes": {"a": "b"}}]
+)
 def test_a_damaged_contract_is_refused(odd: dict[str, Any]) -> None:
     with pytest.raises(ContractError):
         read_contract(stored_of() | odd, tokenizer_of("llama"))

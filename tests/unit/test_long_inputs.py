@@ -88,8 +88,7 @@ def test_an_encoder_of_long_inputs_gives_the_same_vectors(kind: str, tmp_path: P
 
 
 def test_a_model_that_looks_ahead_is_refused() -> None:
-    model = model_of("gemma3")
-    model.config.use_bidirectional_attention = True
+    model = model_of("gemma3", use_bidirectional_attention=True)
     with pytest.raises(ModelError, match="both directions"):
         use_windowed_attention(model)
 

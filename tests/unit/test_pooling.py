@@ -28,6 +28,7 @@ def states(side: str) -> tuple[torch.Tensor, torch.Tensor, list[np.ndarray]]:
 def reference(row: np.ndarray, pooling: str) -> np.ndarray:
     weights = {
         "last": np.eye(len(row))[-1],
+        "cls": np.eye(len(row))[0],
         "mean": np.ones(len(row)),
         "weighted-mean": np.arange(1, len(row) + 1),
     }[pooling]
@@ -53,5 +54,5 @@ def test_half_precision_states_are_summed_in_float32(pooling: str) -> None:
 
 def test_an_unknown_pooling_names_the_known_ones() -> None:
     hidden, mask, _ = states("right")
-    with pytest.raises(ValueError, match="'cls'; expected one of last, mean, weighted-mean"):
-        pool(hidden, mask, "cls")
+    with pytest.raises(ValueError, match="'max'; expected one of last, mean, weighted-mean, cls"):
+        pool(hidden, mask, "max")

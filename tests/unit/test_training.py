@@ -99,7 +99,7 @@ def test_only_the_adapter_is_trained(tmp_path: Path) -> None:
     assert sum("lora_B" in name and bool(tensor.any()) for name, tensor in model.state_dict().items()) == 2 * 7
 
 
-@pytest.mark.parametrize("kind", ["gemma3", "mistral"])
+@pytest.mark.parametrize("kind", ["gemma3", "mistral", "bert", "modernbert"])
 def test_merged_weights_give_the_adapters_vectors(tmp_path: Path, kind: str) -> None:
     tokenizer = tokenizer_of(kind)
     contract = contract_for(tokenizer)
@@ -131,6 +131,22 @@ def test_averaged_weights_are_the_mean_of_all() -> None:
         mean = averaged(mean, model, count)
     for found, right in zip(mean.parameters(), expected, strict=True):
         torch.testing.assert_close(found, right, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "modernbert"])
+def test_an_encoder_is_trained_but_for_its_pooler(tmp_path: Path, kind: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e-3)
+    contract = contract_for(tokenizer, pooling="mean", prompt="none")
+    adapted = add_lora(model_of(kind), rank=4, alpha=8, dropout=0.0, seed=0)
+    assert not [name for name, p in adapted.named_parameters() if p.requires_grad and "pooler" in name]
+    model = train_all(model_of(kind))
+    before = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
+    logs = train(model, tokenizer, contract, EXAMPLES, settings, tmp_path)
+    assert logs[-1].loss < logs[0].loss
+    assert not [name for name in before if "pooler" in name]
+    changed = [name for name, p in model.named_parameters() if name in before and not torch.equal(p, before[name])]
+    assert len(changed) == len(before)
 
 
 def test_all_weights_can_be_trained(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from embedloom.errors import ModelError
+from embedloom.model.backbone import is_causal
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +33,7 @@ def use_windowed_attention(backbone: nn.Module) -> None:
         ModelError: the model's layers can't be given another attention, or it looks at later tokens too.
     """
     config: Any = backbone.config
-    if getattr(config, "use_bidirectional_attention", False):
+    if not is_causal(backbone):
         raise ModelError(f"{type(backbone).__name__} attends in both directions; long inputs need a causal decoder")
     ALL_ATTENTION_FUNCTIONS.register(NAME, windowed_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _no_mask)

@@ -1,4 +1,4 @@
-"""The decoder: loaded without its language-model head, in the precision that this machine computes fast."""
+"""The transformer: loaded without its language-model head, in the precision that this machine computes fast."""
 
 from __future__ import annotations
 
@@ -113,6 +113,12 @@ def hidden_states(model: nn.Module, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
     output = model(input_ids=ids_BL, attention_mask=mask_BL, use_cache=False)
     states: Tensor = output.last_hidden_state
     return states
+
+
+def is_causal(model: nn.Module) -> bool:
+    """Whether no layer looks at later tokens: a decoder, not an encoder such as BERT. Every attention must say so."""
+    said = [bool(module.is_causal) for module in model.modules() if hasattr(module, "is_causal")]
+    return bool(said) and all(said)
 
 
 def _cpu_has_bf16() -> bool:

@@ -1,4 +1,4 @@
-"""The encoder: a decoder-only model under the input contract, as an `Embedder`."""
+"""The encoder: a transformer, causal or not, under the input contract, as an `Embedder`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG_INPUT = 2048
 
 
 class Encoder:
-    """Text to unit vectors by a decoder: `Instruct: ...` on queries, bare documents, the state at EOS.
+    """Text to unit vectors under a contract, by default: `Instruct: ...` on queries, bare documents, the state at EOS.
 
     Args:
         backbone: the transformer without head.
@@ -67,7 +67,7 @@ class Encoder:
 
     def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
         """Unit vectors of documents, shape (len(texts), dimension), float32."""
-        return self._encode(texts, progress)
+        return self._encode([self.contract.document_text(text) for text in texts], progress)
 
     def encode_tokens(self, rows: Sequence[Sequence[int]], *, progress: Progress | None = None) -> Vectors:
         """Unit vectors of token ids as the input contract made them, shape (len(rows), dimension), float32."""
@@ -89,7 +89,7 @@ class Encoder:
 
 
 def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_length: int | None = None) -> Encoder:
-    """The encoder of a folder: our checkpoint, checked against its contract, or a bare decoder under the default one.
+    """The encoder of a folder: our checkpoint, checked against its contract, or a bare model under the default one.
 
     Args:
         folder: a folder with weights and tokenizer.

@@ -1,7 +1,8 @@
 """THE contract from text to tokens: used by training, evaluation, mining, search and serving alike.
 
-A query is `Instruct: {instruction}\\nQuery: {query}`, a document is bare (paper section 3). Token ids are
-`[BOS] text [EOS]`: BOS where the model has one, EOS always, also after truncation. EOS is where the vector is read.
+A query is `Instruct: {instruction}\\nQuery: {query}`, a document is bare (paper section 3); a contract may say
+otherwise (`PROMPTS`). Token ids are `[BOS] text [EOS]`: BOS where the model has one, EOS always, also after truncation.
+EOS is where the vector is read. In an encoder such as BERT they are [CLS] and [SEP].
 """
 
 from __future__ import annotations
@@ -28,6 +29,15 @@ PROBES = (
 """Texts whose token ids are recorded in a checkpoint: another tokenizer gives others for at least one of them."""
 
 
+PROMPTS = ("instruction", "prefix", "none", "both")
+"""What stands before texts: the instruction before queries alone (the paper); `query: ` and `passage: ` (E5, the
+paper's ablation); nothing; the instruction before queries and a fixed one before documents (Instructor)."""
+
+QUERY_PREFIX, DOCUMENT_PREFIX = "query: ", "passage: "
+DOCUMENT_INSTRUCTION = "Instruct: Represent the document for retrieval.\nDocument: "
+"""Before every document under the prompt `both`."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputContract:
     """How text becomes token ids and a vector.
@@ -36,19 +46,30 @@ class InputContract:
         bos: id put before the text, or None.
         eos: id put behind the text; the vector is the last layer's state there.
         max_length: tokens, BOS and EOS included.
-        pooling: `last`, `mean` or `weighted-mean`.
-        instructed: whether queries carry their instruction (False is an ablation of the paper).
+        pooling: one of `pooling.POOLINGS`.
+        prompt: one of `PROMPTS`.
     """
 
     bos: int | None
     eos: int
     max_length: int = 512
     pooling: str = "last"
-    instructed: bool = True
+    prompt: str = "instruction"
+
+    @property
+    def instructed(self) -> bool:
+        """Whether queries carry their instruction."""
+        return self.prompt in ("instruction", "both")
 
     def query_text(self, query: str, instruction: str) -> str:
-        """The query as the model sees it; an empty instruction leaves the query bare."""
+        """The query as the model sees it; an empty instruction leaves an instructed model's query bare."""
+        if self.prompt == "prefix":
+            return QUERY_PREFIX + query
         return query_prefix(instruction) + query if self.instructed and instruction else query
+
+    def document_text(self, document: str) -> str:
+        """The document as the model sees it."""
+        return {"prefix": DOCUMENT_PREFIX, "both": DOCUMENT_INSTRUCTION}.get(self.prompt, "") + document
 
 
 def query_prefix(instruction: str) -> str:
@@ -56,21 +77,27 @@ def query_prefix(instruction: str) -> str:
     return f"Instruct: {instruction}\nQuery: "
 
 
-def contract_for(tokenizer: PreTrainedTokenizerBase, *, max_length: int = 512, pooling: str = "last") -> InputContract:
+def contract_for(
+    tokenizer: PreTrainedTokenizerBase, *, max_length: int = 512, pooling: str = "last", prompt: str = "instruction"
+) -> InputContract:
     """The contract that fits a tokenizer: its EOS, and its BOS if it puts one before texts or says that it does.
+
+    The [SEP] and [CLS] of an encoder's tokenizer are its EOS and BOS.
 
     Raises:
         ModelError: the tokenizer has no EOS token.
     """
-    if tokenizer.eos_token_id is None:
+    eos, bos = _end(tokenizer), _beginning(tokenizer)
+    if eos is None:
         raise ModelError("the tokenizer has no EOS token; an embedding is read at EOS, so choose a model that has one")
-    bos = tokenizer.bos_token_id
     if bos is not None:
         usual = tokenizer("a")["input_ids"]
         declared = bool(getattr(tokenizer, "add_bos_token", False))
         if not declared and (not usual or usual[0] != bos):
             bos = None
-    return InputContract(bos=bos, eos=int(tokenizer.eos_token_id), max_length=max_length, pooling=pooling)
+    if pooling == "cls" and bos is None:
+        raise ModelError("the tokenizer puts no token before a text; pooling `cls` needs one: choose last or mean")
+    return InputContract(bos=bos, eos=eos, max_length=max_length, pooling=pooling, prompt=prompt)
 
 
 def token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, contract: InputContract) -> list[list[int]]:
@@ -113,6 +140,11 @@ def read_contract(stored: object, tokenizer: PreTrainedTokenizerBase) -> InputCo
         ContractError: a key is missing or unknown, a special token has another id, or a probe text has other token ids.
     """
     fields = {f.name for f in dataclasses.fields(InputContract)}
+    if isinstance(stored, dict) and isinstance(stored.get("instructed"), bool):
+        # What contracts said before there were other prompts.
+        stored = {key: value for key, value in stored.items() if key != "instructed"} | {
+            "prompt": "instruction" if stored["instructed"] else "none"
+        }
     if not isinstance(stored, dict) or set(stored) != fields | {"probes"}:
         odd = sorted(set(stored) ^ (fields | {"probes"})) if isinstance(stored, dict) else [type(stored).__name__]
         raise ContractError(f"the stored input contract has other keys than this version reads: {', '.join(odd)}")
@@ -120,12 +152,14 @@ def read_contract(stored: object, tokenizer: PreTrainedTokenizerBase) -> InputCo
         contract = from_json(InputContract, {key: stored[key] for key in fields})
     except DataError as error:
         raise ContractError(f"the stored input contract is damaged: {error}") from None
+    if contract.prompt not in PROMPTS:
+        raise ContractError(f"the stored input contract has the prompt {contract.prompt!r}, which is unknown here")
     probes = stored["probes"]
     if not isinstance(probes, dict) or not probes or not all(isinstance(ids, list) for ids in probes.values()):
         raise ContractError("the stored input contract is damaged: key 'probes': expected texts with their token ids")
     for part, now, then in (
-        ("EOS", tokenizer.eos_token_id, contract.eos),
-        ("BOS", tokenizer.bos_token_id, contract.bos),
+        ("EOS", _end(tokenizer), contract.eos),
+        ("BOS", _beginning(tokenizer), contract.bos),
     ):
         if then is not None and now != then:
             raise ContractError(
@@ -157,6 +191,18 @@ def length_sorted(lengths: Iterable[int], *, token_budget: int, max_rows: int) -
             groups.append([row])
             longest = max(length, 1)
     return groups
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    return _first_id(tokenizer.eos_token_id, tokenizer.sep_token_id)
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    return _first_id(tokenizer.bos_token_id, tokenizer.cls_token_id)
+
+
+def _first_id(*candidates: Any) -> int | None:
+    return next((int(one) for one in candidates if one is not None), None)
 
 
 def _first_difference(now: list[int], then: list[int]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from embedloom.model.backbone import hidden_states, pad_batch
+from embedloom.model.backbone import hidden_states, is_causal, pad_batch
 from embedloom.model.inputs import length_sorted
 from embedloom.model.pooling import pool
 
@@ -118,7 +118,7 @@ def _attends(model: nn.Module) -> bool:
     kinds = getattr(model.config, "layer_types", None) or ()
     # Layers that are computed again on the way back leave no keys and values.
     again = model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-    return set(kinds) <= {"full_attention", "sliding_attention"} and not again
+    return set(kinds) <= {"full_attention", "sliding_attention"} and not again and is_causal(model)
 
 
 def _by_length(numbers: Sequence[int], lengths: Sequence[int], token_budget: int, max_rows: int) -> list[list[int]]:

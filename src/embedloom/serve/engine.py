@@ -99,7 +99,7 @@ class TokenEngine:
         from embedloom.model.inputs import framed, text_ids
 
         contract, tokenizer = self.embedder.contract, self.embedder.tokenizer
-        prompted = instruction and contract.instructed
+        prompted = bool(contract.document_text("") if instruction is None else contract.query_text("", instruction))
         bare: list[Sequence[int]] = [()] * len(inputs)
         texts: dict[int, str] = {}
         for number, given in enumerate(inputs):
@@ -108,11 +108,14 @@ class TokenEngine:
                 continue
             bare[number] = self._bare(given)
             if prompted:
-                # Tokens change at the seam between instruction and query, so the text is split anew.
+                # Tokens change at the seam between prompt and text, so the text is split anew.
                 decoded = tokenizer.decode(list(bare[number]), clean_up_tokenization_spaces=False)
                 texts[number] = str(decoded)
         if prompted:
-            texts = {number: contract.query_text(text, instruction or "") for number, text in texts.items()}
+            texts = {
+                number: contract.document_text(text) if instruction is None else contract.query_text(text, instruction)
+                for number, text in texts.items()
+            }
         for number, split in zip(texts, text_ids(list(texts.values()), tokenizer), strict=True):
             bare[number] = split
         out = []

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_INSTRUCTED = "Instruct: {instruction}\\nQuery: {query}"
+_PROMPTS = {
+    "instruction": (_INSTRUCTED, "the bare text"),
+    "both": (_INSTRUCTED, "`Instruct: Represent the document for retrieval.\\nDocument: {document}`"),
+    "prefix": ("query: {query}", "`passage: {document}`"),
+    "none": ("{query}", "the bare text"),
+}
+"""Query and document by the contract's prompt."""
+
 
 def model_card(stored: Mapping[str, Any]) -> str:
     """README.md of a checkpoint from what its `embedloom.json` says.
@@ -15,6 +24,10 @@ def model_card(stored: Mapping[str, Any]) -> str:
     instructions: Mapping[str, str] = stored["instructions"]
     first = next(iter(instructions), "query")
     listed = "\n".join(f"| `{name}` | {_cell(text)} |" for name, text in instructions.items())
+    instructed = "instruction" if contract.get("instructed", True) else "none"
+    query, document = _PROMPTS[contract.get("prompt", instructed)]
+    pooled = {"last": "the last token's state", "cls": "the first token's state", "mean": "mean of the states"}
+    vector = pooled.get(contract["pooling"], "mean of the states, each weighed by its place")
     licence = f"\nThe base model's licence goes with it: {stored['licence']}\n" if stored["licence"] else ""
     return f"""---
 library_name: sentence-transformers
@@ -43,10 +56,10 @@ scores = model.similarity(queries, documents)
 
 | | |
 |---|---|
-| query | `Instruct: {{instruction}}\\nQuery: {{query}}` |
-| document | the bare text |
+| query | `{query}` |
+| document | {document} |
 | tokens | {"" if contract["bos"] is None else "BOS, "}text, EOS; at most {contract["max_length"]}, EOS kept |
-| vector | {contract["pooling"]} token's state of the last layer, unit length |
+| vector | {vector} in the last layer, unit length |
 """
 
 

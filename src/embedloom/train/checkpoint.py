@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from embedloom.model.encoder import CHECKPOINT_FILE
 from embedloom.model.fingerprint import fingerprint
-from embedloom.model.inputs import InputContract, query_prefix, record_contract
+from embedloom.model.inputs import InputContract, record_contract
 from embedloom.run import atomic_folder
 from embedloom.train.card import model_card
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_POOLING_NAMES = {"last": "lasttoken", "mean": "mean", "weighted-mean": "weightedmean"}
+_POOLING_NAMES = {"last": "lasttoken", "mean": "mean", "weighted-mean": "weightedmean", "cls": "cls"}
 # Readers older than sentence-transformers 5.4 know only these switches, newer ones only the name.
 _POOLING_SWITCHES = {
     "last": "pooling_mode_lasttoken",
     "mean": "pooling_mode_mean_tokens",
     "weighted-mean": "pooling_mode_weightedmean_tokens",
+    "cls": "pooling_mode_cls_token",
 }
 
 
@@ -77,11 +78,11 @@ def write_description(folder: Path, stored: Mapping[str, Any]) -> None:
     (folder / "README.md").write_text(model_card(stored), encoding="utf-8")
 
 
-def prompt_names(instructions: Mapping[str, str]) -> dict[str, str]:
+def prompt_names(instructions: Mapping[str, str], contract: InputContract) -> dict[str, str]:
     """Prompts as sentence-transformers stores them: `query` (the first instruction), each by its name, `document`."""
-    prompts = {name: query_prefix(instruction) for name, instruction in instructions.items()}
-    first = next(iter(prompts.values()), "")
-    return {"query": first, **prompts, "document": ""}
+    prompts = {name: contract.query_text("", instruction) for name, instruction in instructions.items()}
+    first = next(iter(prompts.values()), contract.query_text("", ""))
+    return {"query": first, **prompts, "document": contract.document_text("")}
 
 
 def _save_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, contract: InputContract) -> None:
@@ -127,7 +128,7 @@ def _save_sentence_transformers(folder: Path, model: PreTrainedModel, contract: 
     ]
     write_json(folder / "modules.json", modules)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": contract.max_length, "do_lower_case": False})
-    prompts = prompt_names(origin.instructions) if contract.instructed else {"query": "", "document": ""}
+    prompts = prompt_names(origin.instructions, contract)
     settings = {"prompts": prompts, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     write_json(folder / "config_sentence_transformers.json", settings)
     (folder / "1_Pooling").mkdir()
@@ -137,7 +138,6 @@ def _save_sentence_transformers(folder: Path, model: PreTrainedModel, contract: 
         "embedding_dimension": int(model.config.hidden_size),
         "pooling_mode": _POOLING_NAMES[contract.pooling],
         **{switch: name == contract.pooling for name, switch in _POOLING_SWITCHES.items()},
-        "pooling_mode_cls_token": False,
         "pooling_mode_max_tokens": False,
         "pooling_mode_mean_sqrt_len_tokens": False,
         "include_prompt": True,

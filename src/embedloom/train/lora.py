@@ -36,7 +36,10 @@ def add_lora(
 
     torch.manual_seed(seed)
     layers = targets if isinstance(targets, str) else list(targets)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=layers, bias="none")  # type: ignore[arg-type]
+    # An encoder's pooler reads the last layer, and nothing of it reaches the vectors.
+    unused = r"pooler\..*" if getattr(model, "pooler", None) is not None else None
+    told: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "lora_dropout": dropout, "bias": "none"}
+    config = LoraConfig(target_modules=layers, exclude_modules=unused, **told)
     with warnings.catch_warnings():
         # PEFT asks transformers by a name that transformers has deprecated; no user can mend that.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
@@ -53,8 +56,11 @@ def add_lora(
 
 
 def train_all(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with all weights to be trained."""
-    return model.requires_grad_(True)
+    """The model with all weights to be trained that reach its vectors: an encoder's pooler does not."""
+    model.requires_grad_(True)
+    if getattr(model, "pooler", None) is not None:
+        model.pooler.requires_grad_(False)
+    return model
 
 
 def merged(trained: PeftModel | PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

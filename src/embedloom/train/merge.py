@@ -236,8 +236,7 @@ def _instructions(parents: Sequence[Parent]) -> dict[str, str]:
 def _set_prompts(folder: Path, instructions: dict[str, str], contract: InputContract) -> None:
     path = folder / "config_sentence_transformers.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    if contract.instructed:
-        write_json(path, settings | {"prompts": prompt_names(instructions)})
+    write_json(path, settings | {"prompts": prompt_names(instructions, contract)})
 
 
 def _description(parents: Sequence[Parent], method: str, instructions: dict[str, str], identity: str) -> dict[str, Any]:

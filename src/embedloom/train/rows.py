@@ -72,5 +72,6 @@ def token_batch(
          for a, mine in zip(asked, own, strict=True)]
     )  # fmt: skip
     queries = [contract.query_text(example.query, example.instruction) for example in examples]
-    rows = token_ids([*queries, *documents], tokenizer, contract)
+    texts = [contract.document_text(document) for document in documents]
+    rows = token_ids([*queries, *texts], tokenizer, contract)
     return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM, alike_BB)
