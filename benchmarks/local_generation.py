@@ -1,8 +1,8 @@
 """`local:` beside plain `generate` of transformers: the same model, prompts, batch size and sampling, in one run.
 
-Prompts are of the kind of recipes/scifact.toml: three demonstrations that all share, then a passage. Plain `generate`
-gets each prompt whole, padded on the left, in batches in the order given, and ends a batch when all rows have said a
-line.
+Prompts are those of recipes/scifact.toml, limits of the replies included: three demonstrations that all share, then a
+passage. Plain `generate` gets each prompt whole, padded on the left, in batches in the order given, and ends a batch
+when all rows have said a line.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROMPTS = 96
+PROMPTS = 64
 BATCH = 32
-LIMIT = 48
 
 
 def measure() -> dict[str, object]:
@@ -59,11 +58,11 @@ def _engines() -> tuple[Any, Any]:
     model, tokenizer = llm.model, llm.tokenizer
     tokenizer.padding_side = "left"
     settings = GenerationConfig(
+        max_new_tokens=max(prompt.max_new_tokens for prompt in _prompts()),
         do_sample=True,
         temperature=0.7,
         top_p=0.95,
         top_k=64,
-        max_new_tokens=LIMIT,
         stop_strings=["\n"],
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -71,10 +70,7 @@ def _engines() -> tuple[Any, Any]:
     )
 
     def ours(prompts: list[Any]) -> list[str]:
-        import dataclasses
-
-        limited = [dataclasses.replace(prompt, max_new_tokens=LIMIT) for prompt in prompts]
-        return [reply.text for group in llm.generate(limited, seed=1) for reply in group]
+        return [reply.text for group in llm.generate(prompts, seed=1) for reply in group]
 
     def plain(prompts: list[Any]) -> list[str]:
         texts: list[str] = []

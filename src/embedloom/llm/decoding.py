@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from embedloom.llm.sampling import RowRandom, Sampling, next_tokens
+from embedloom.model.backbone import pass_tokens
+from embedloom.model.inputs import length_sorted
 from embedloom.model.row_states import Beginning, RowStates, row_pass
 
 if TYPE_CHECKING:
@@ -92,6 +94,15 @@ def decode(
                 placed[slot] = None
                 states.rest(slot)
 
+    def begin(at: Sequence[int]) -> None:
+        rows = [row for row in (placed[slot] for slot in at) if row is not None]
+        lengths = [len(row.body) for row in rows]
+        ids_BL = torch.full((len(rows), max(lengths)), tokenizer.pad_token_id or 0)
+        for number, row in enumerate(rows):
+            ids_BL[number, -len(row.body) :] = torch.tensor(row.body)
+        positions_BL = states.begin(at, lengths, max(row.limit for row in rows))
+        say(row_pass(model, ids_BL.to(model.device), positions_BL, states), at)
+
     exhausted = False
     while True:
         free = [slot for slot, row in enumerate(placed) if row is None]
@@ -105,12 +116,10 @@ def decode(
                 at = free[: len(new)]
                 for slot, row in zip(at, new, strict=True):
                     placed[slot] = row
+                # In passes of like length, so that little is padded.
                 lengths = [len(row.body) for row in new]
-                ids_BL = torch.full((len(new), max(lengths)), tokenizer.pad_token_id or 0)
-                for number, row in enumerate(new):
-                    ids_BL[number, -len(row.body) :] = torch.tensor(row.body)
-                positions_BL = states.begin(at, lengths, max(row.limit for row in new))
-                say(row_pass(model, ids_BL.to(model.device), positions_BL, states), at)
+                for group in length_sorted(lengths, token_budget=pass_tokens(model.device), max_rows=slots):
+                    begin([at[number] for number in group])
                 continue
         busy = [slot for slot, row in enumerate(placed) if row is not None]
         if not busy:

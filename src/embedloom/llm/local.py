@@ -18,6 +18,7 @@ from embedloom.llm.decoding import Row, decode
 from embedloom.llm.sampling import RowRandom, Sampling
 from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, quiet_loading
 from embedloom.model.row_states import Beginning, compute_beginning, use_row_states
+from embedloom.model.wide import compute_head_in_pieces
 from embedloom.records import Generation, Prompt
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class LocalLLM:
         self._constraint: JsonConstraint | None = None
         self._beginnings: OrderedDict[tuple[int, ...], Beginning] = OrderedDict()
         use_row_states(model)
+        compute_head_in_pieces(model)
 
     @property
     def style(self) -> str:
