@@ -75,7 +75,10 @@ def machine() -> dict[str, object]:
         pass
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     fast = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in words]
-    return {"processor": model, "cores": os.cpu_count(), "memory_gib": round(memory), "instructions": fast}
+    # Where a run may be kept to some cores, so that other work keeps the others.
+    used = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = {"cores": os.cpu_count(), "cores_used": used}
+    return {"processor": model, **cores, "memory_gib": round(memory), "instructions": fast}
 
 
 def machine_name() -> str:
