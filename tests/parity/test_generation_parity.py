@@ -53,6 +53,51 @@ def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt
     return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
 
 
+@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["no-prefix", "prefix"])
+def test_bounds_of_attention_and_logits_are_kept(prefix: str) -> None:
+    """Gemma 2 bounds both smoothly; torch's attention can't, so the reference is the plain one."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = tokenizer_of("gemma3")
+    torch.manual_seed(1)
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=WINDOW,
+        query_pre_attn_scalar=1,
+        attn_logit_softcapping=1.0,
+        final_logit_softcapping=0.3,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = Gemma2ForCausalLM(config).eval()
+    with torch.no_grad():
+        for layer in model.model.layers:
+            # Products far beyond the bound, so that it matters.
+            layer.self_attn.q_proj.weight *= 200
+            layer.self_attn.o_proj.weight *= 50
+    plain = Gemma2ForCausalLM(config).eval()
+    plain.load_state_dict(model.state_dict())
+    plain.set_attn_implementation("eager")
+    asked = prompts(prefix)
+    llm = LocalLLM(model, tokenizer, name="t", sampling=GREEDY, batch_size=3)
+    said = {key: reply.text for key, reply in replies(llm, asked).items()}
+    ids = {p.id: torch.tensor([[*head, *tail]]) for p in asked for head, tail in [llm._split(p)]}
+    made = {
+        p.id: plain.generate(ids[p.id], do_sample=False, max_new_tokens=p.max_new_tokens, pad_token_id=0) for p in asked
+    }
+    assert said == {
+        key: tokenizer.decode(out[0, ids[key].shape[1] :], skip_special_tokens=True) for key, out in made.items()
+    }
+    assert len(set(said.values())) > 3
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 @pytest.mark.parametrize("prefix", ["", PREFIX], ids=["no-prefix", "prefix"])
 @pytest.mark.parametrize("kind", KINDS)

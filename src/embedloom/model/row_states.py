@@ -217,14 +217,15 @@ def row_attention(
     rows: RowStates | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of rows over their common beginning and their own tokens; torch's own where there are no such rows.
+    """Attention of rows over their common beginning and their own tokens; torch's own where there are no such rows and
+    no bound of the products, which it does not know.
 
     Args:
         module: the layer's attention; tells its number.
         query: shape (rows, heads, queries, width).
         key: shape (rows, key heads, own keys, width).
         value: as `key`.
-        attention_mask: for torch's own.
+        attention_mask: True where a query may look, or none for causal attention; unused with rows.
         scaling: of the products; 1 / sqrt(width) if left out.
         sliding_window: tokens that a query reaches; all before it if left out.
         softcap: a bound of the products, reached smoothly.
@@ -234,10 +235,8 @@ def row_attention(
     Returns:
         Shape (rows, queries, heads, width), and no weights.
     """
-    if rows is None:
-        if softcap is not None:
-            others["softcap"] = softcap
-        plain: Any = ALL_ATTENTION_FUNCTIONS["sdpa" if softcap is None else "eager"]
+    if rows is None and softcap is None:
+        plain: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
         found: tuple[Tensor, None] = plain(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **others
         )
@@ -248,15 +247,21 @@ def row_attention(
     # The heads that share a key head are more queries of it: no key is repeated.
     query = (query * scale).reshape(batch, key_heads, heads // key_heads * queries, width)
     scores = query @ key.transpose(2, 3)
-    length = len(rows.beginning.ids)
-    if length:
+    length = len(rows.beginning.ids) if rows is not None else 0
+    if rows is not None and length:
         begun_keys, begun_values = rows.beginning.layers[cast("int", module.layer_idx)]
         together = query.transpose(0, 1).reshape(key_heads, -1, width)
         first = (together @ begun_keys.transpose(1, 2)).reshape(key_heads, batch, query.shape[2], length)
         scores = torch.cat([first.transpose(0, 1), scores], dim=-1)
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.reshape(batch, heads, queries, -1).masked_fill_(rows.hidden(sliding_window), float("-inf"))
+    if rows is not None:
+        hidden = rows.hidden(sliding_window)
+    elif attention_mask is not None:
+        hidden = ~attention_mask
+    else:
+        hidden = scores.new_ones((queries, key.shape[2]), dtype=torch.bool).triu(key.shape[2] - queries + 1)
+    scores = scores.reshape(batch, heads, queries, -1).masked_fill_(hidden, float("-inf"))
     weights = scores.softmax(dim=-1, dtype=torch.float32).to(value.dtype).reshape(batch, key_heads, query.shape[2], -1)
     out = weights[..., length:] @ value
     if length:
