@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 
 from embedloom.llm.local import LocalLLM
 from embedloom.llm.sampling import Sampling
+from embedloom.model.row_states import RowStates, compute_beginning, row_pass, use_row_states
 from embedloom.records import Generation, Prompt
 from tiny import KINDS, SENTENCES, WINDOW, WORDS, model_of, tokenizer_of
 
@@ -53,7 +55,7 @@ def reference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt
     return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
 
 
-@pytest.mark.parametrize("prefix", ["", PREFIX], ids=["no-prefix", "prefix"])
+@pytest.mark.parametrize("prefix", ["", "a boat", PREFIX], ids=["no-prefix", "short", "prefix"])
 def test_bounds_of_attention_and_logits_are_kept(prefix: str) -> None:
     """Gemma 2 bounds both smoothly; torch's attention can't, so the reference is the plain one."""
     from transformers import Gemma2Config, Gemma2ForCausalLM
@@ -82,20 +84,21 @@ def test_bounds_of_attention_and_logits_are_kept(prefix: str) -> None:
             # Products far beyond the bound, so that it matters.
             layer.self_attn.q_proj.weight *= 200
             layer.self_attn.o_proj.weight *= 50
-    plain = Gemma2ForCausalLM(config).eval()
+    plain = Gemma2ForCausalLM(copy.deepcopy(config)).eval()
     plain.load_state_dict(model.state_dict())
     plain.set_attn_implementation("eager")
-    asked = prompts(prefix)
-    llm = LocalLLM(model, tokenizer, name="t", sampling=GREEDY, batch_size=3)
-    said = {key: reply.text for key, reply in replies(llm, asked).items()}
-    ids = {p.id: torch.tensor([[*head, *tail]]) for p in asked for head, tail in [llm._split(p)]}
-    made = {
-        p.id: plain.generate(ids[p.id], do_sample=False, max_new_tokens=p.max_new_tokens, pad_token_id=0) for p in asked
-    }
-    assert said == {
-        key: tokenizer.decode(out[0, ids[key].shape[1] :], skip_special_tokens=True) for key, out in made.items()
-    }
-    assert len(set(said.values())) > 3
+    use_row_states(model)
+    first, rest = tokenizer(prefix)["input_ids"], tokenizer(SENTENCES[0])["input_ids"]
+    ids = torch.tensor([[*first, *rest]])
+    with torch.inference_mode():
+        expected = plain(ids).logits
+        torch.testing.assert_close(model(ids).logits, expected, rtol=1e-4, atol=1e-6)
+        states = RowStates(compute_beginning(model, first), 2, ids.device)
+        positions = states.begin([1], [len(rest) - 1], more=1)
+        logits = row_pass(model, torch.tensor([rest[:-1]]), positions, states)
+        torch.testing.assert_close(logits, expected[:, -2], rtol=1e-4, atol=1e-6)
+        logits = row_pass(model, torch.tensor([[0], rest[-1:]]), states.go_on(), states)
+        torch.testing.assert_close(logits[1:], expected[:, -1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
