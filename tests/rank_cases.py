@@ -67,16 +67,19 @@ def loss_of(batch: TokenBatch) -> Callable[[Tensor], Tensor]:
     return loss
 
 
-def gradients(kind: str, dropout: float, graph_tokens: int, rows: int) -> dict[str, Any]:
+def gradients(kind: str, dropout: float, graph_tokens: int, rows: int, again: bool = False) -> dict[str, Any]:
     """Loss and gradients of one batch, by this rank and all others, and a vector of the model."""
     import torch
 
+    from embedloom.model.recompute import compute_layers_again
     from embedloom.train.engine import engine_for
     from embedloom.train.gradcache import loss_and_gradients
     from embedloom.train.processes import join
 
     processes = join()
     batch, model = a_batch(kind, rows), a_model(kind, dropout)
+    if again:
+        compute_layers_again(model)
     if processes.weights == "replicated":
         model.to(processes.device)
     engine = engine_for(model, processes, weight_decay=0.1)

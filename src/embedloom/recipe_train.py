@@ -60,8 +60,10 @@ class Train(Section):
     max_length: int = Field(default=512, ge=8)
     """Tokens of a text in training."""
     pooling: Literal["last", "mean", "weighted-mean"] = "last"
-    method: Literal["lora", "full"] = "lora"
-    """What is trained: LoRA weights, or all weights."""
+    method: Literal["lora", "qlora", "full"] = "lora"
+    """What is trained: LoRA weights, those on a base of 4 bits a weight (CUDA alone), or all weights."""
+    checkpoint_layers: bool = False
+    """Layers keep their inputs alone and are computed again on the way back: less memory, a third more time."""
     lora_targets: str | list[str] = "all-linear"
     """Layers that get LoRA weights, by name, such as ["q_proj", "v_proj"]."""
     lora_rank: int = Field(default=16, gt=0)
@@ -70,6 +72,8 @@ class Train(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     runs: int = Field(default=1, gt=0)
     """Trainings from seeds one after the other, whose weights are averaged: better than any of them, at their cost."""
+    tracker: Literal["none", "tensorboard", "trackio"] = "none"
+    """Where loss, gradient norm, learning rate, tokens/s and development figures are shown while the training runs."""
     save_every: int = Field(default=10, gt=0)
     token_budget: int = Field(default=0, ge=0)
     """Padded tokens of one forward pass; 0 for what suits the device."""

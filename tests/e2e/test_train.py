@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from command import World, call, small_world
 from embedloom.model.encoder import open_encoder
@@ -40,6 +41,30 @@ def test_training_stops_behind_the_training_and_the_best_weights_are_the_model(
     assert "train      done before" in rest.error
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Development score" in page
+
+
+def test_two_averaged_trainings_leave_one_adapter_that_is_their_mean(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    more = ["--set", "train.runs=2", "--set", "train.checkpoint_layers=true", "--set", "train.tracker=tensorboard"]
+    assert call(capsys, "train", world.recipe, "--out", out, *more).status == 0
+    config = json.loads((out / "model" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"]) == (32, 32)
+    assert list((out / "training" / "tensorboard").iterdir())
+    assert list((out / "training" / "run-2" / "tensorboard").iterdir())
+    # Who watches changes nothing.
+    again = call(capsys, "train", world.recipe, "--out", out, *more[:4])
+    assert "train      done before" in again.error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_what_this_machine_cannot_do_is_said_before_the_training(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = call(capsys, "train", world.recipe, "--out", tmp_path / "out", "--set", "train.method=qlora")
+    assert answer.status == 2
+    assert 'error: train.method "qlora" needs a CUDA GPU' in answer.error
 
 
 def test_without_measurement_nothing_of_it_is_there(

@@ -88,3 +88,23 @@ def test_a_folder_without_a_decoders_configuration_is_refused(tmp_path: Path) ->
     (tmp_path / "config.json").write_text('{"hidden_size": 3}', encoding="utf-8")
     with pytest.raises(ModelError, match="num_attention_heads"):
         read_shape(tmp_path)
+
+
+def test_layers_computed_again_cost_a_forward_and_keep_a_state_each() -> None:
+    shape = Shape(layers=2, hidden=8, inner=16, heads=2, key_value_heads=1, head_dimension=4, vocabulary=100)
+    plan = PLAN | {"steps": 1, "batch_size": 4, "tokens_per_row": 10, "text_tokens": 0, "rank": 0, "pass_tokens": 10}
+    matrices = 2 * (8 * 8 + 8 * 4 + 8 * 4 + 8 * 8 + 3 * 8 * 16)
+    again = training_cost(shape, **plan | {"graph_tokens": 40}, again=True)
+    assert again.flops == pytest.approx(40 * 6 * matrices)
+    assert training_cost(shape, **plan, again=True).flops == pytest.approx(40 * 8 * matrices)
+    # Two states of width 8 for each of 40 tokens, and the graph of one layer for the ten tokens of a pass.
+    assert again.pass_bytes == 40 * 2 * 8 * 2 + 10 * graph_bytes(shape, 2) // 2
+    assert again.weight_bytes == shape.parameters * 2
+
+
+def test_a_base_of_four_bits_is_a_quarter_and_its_table_whole() -> None:
+    mistral = known_shape("hub:mistralai/Mistral-7B-v0.1")
+    assert mistral is not None
+    cost = training_cost(mistral, **PLAN, four_bits=True)
+    table = 2 * mistral.vocabulary * mistral.hidden
+    assert cost.weight_bytes - table == pytest.approx(mistral.matrix_weights * 4.127 / 8, rel=0.01)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from embedloom.cli.corpus import is_text, read_documents, source_content
 from embedloom.cli.describing import TRAIN
 from embedloom.cli.pipeline import Run
+from embedloom.cli.planning import MINED
 from embedloom.cli.progress import bar, notice
-from embedloom.cli.tuning import MINED
 from embedloom.data.sources import data_path
 from embedloom.errors import DataError, RecipeError
 from embedloom.records import Document, Example, content_id

@@ -14,7 +14,8 @@ import click
 from embedloom.cli.describing import PAGE
 from embedloom.cli.measure import LEADERBOARD, SEARCHES, Found
 from embedloom.cli.pipeline import Run, source_commit, versions
-from embedloom.cli.tuning import MODEL, TRAINING, training_file
+from embedloom.cli.planning import training_file
+from embedloom.cli.tuning import MODEL, TRAINING
 from embedloom.model.registry import licence_of
 from embedloom.recipe import resolved
 from embedloom.records import Example, Reject

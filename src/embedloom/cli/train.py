@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from embedloom.cli.pipeline import Run
     from embedloom.model.shape import Shape
 
+NAMES = {"lora": "LoRA", "qlora": "QLoRA"}
 SAMPLE = 512
 """Rows whose tokens are counted for the mean."""
 
@@ -91,13 +92,16 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
             pass_tokens=settings.token_budget or settings.max_length,
             graph_tokens=settings.graph_tokens or graph_tokens,
             full=settings.method == "full",
+            again=settings.checkpoint_layers,
+            four_bits=settings.method == "qlora",
             runs=settings.runs,
         )
 
     least = cost(0)
+    how_trained = "all" if settings.method == "full" else f"{NAMES[settings.method]} rank {settings.lora_rank}"
     lines = [
         f"base      {settings.base}: {least.parameters / 1e6:,.0f}M parameters, {least.trained / 1e6:,.1f}M trained "
-        f"({'all' if settings.method == 'full' else f'LoRA rank {settings.lora_rank}'})",
+        f"({how_trained})",
         f"data      {count:,} rows, {mean:,.0f} tokens a row ({how})",
         f"steps     {least.steps:,} of {settings.batch_size:,} rows: {least.tokens / 1e6:,.1f}M tokens",
         f"memory    from {least.memory_bytes / GIB:,.1f} GiB in 16 bits: weights {least.weight_bytes / GIB:,.1f}, "
@@ -107,7 +111,7 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
         "computed twice",
     ]
     for name, (tflops, memory) in DEVICES.items():
-        here = cost(int(GRAPH_SHARE * memory * GIB * devices / graph_bytes(shape, 2)))
+        here = cost(int(GRAPH_SHARE * memory * GIB * devices / graph_bytes(shape, 2, again=settings.checkpoint_layers)))
         fits = (
             "" if here.weight_bytes + here.training_bytes < 0.9 * memory * GIB else ", sharded: it does not fit on one"
         )
@@ -127,7 +131,7 @@ def _shape(base: str) -> Shape:
 
 def _counted(run: Run, *, count_tokens: bool) -> tuple[int, float, str]:
     """Rows, their mean tokens (0 if they can't be known yet), and how both were found."""
-    from embedloom.cli.tuning import training_file
+    from embedloom.cli.planning import training_file
     from embedloom.errors import RecipeError
     from embedloom.records import Example
     from embedloom.run import read_records

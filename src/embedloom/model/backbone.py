@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
-from embedloom.errors import ModelError
+from embedloom.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,18 +84,32 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_backbone(folder: Path, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def load_backbone(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, four_bits: bool = False
+) -> PreTrainedModel:
     """The transformer of a model folder, without a head, in evaluation mode.
 
+    Args:
+        folder: with configuration and weights.
+        device: where they go.
+        dtype: their precision; with `four_bits` that of what is computed from them.
+        four_bits: matrices have 4 bits a weight (NF4, QLoRA of Dettmers et al. 2023).
+
     Raises:
-        ModelError: the weights can't be read.
+        ModelError: the weights can't be read, or 4 bits are asked for where there is no CUDA.
+        MissingExtraError: 4 bits are asked for without bitsandbytes.
     """
+    more = _four_bits(device, dtype) if four_bits else {}
     try:
         with quiet_loading():
-            model: PreTrainedModel = AutoModel.from_pretrained(str(folder), dtype=dtype, attn_implementation="sdpa")
+            model: PreTrainedModel = AutoModel.from_pretrained(
+                str(folder), dtype=dtype, attn_implementation="sdpa", **more
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights can't be read ({_first_line(error)})") from None
-    return model.to(device).eval()  # type: ignore[no-any-return, arg-type]
+    # Weights of 4 bits are read to their device, and stay there.
+    placed: Any = model if four_bits else model.to(device)  # type: ignore[arg-type]
+    return placed.eval()  # type: ignore[no-any-return]
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -119,6 +134,24 @@ def is_causal(model: nn.Module) -> bool:
     """Whether no layer looks at later tokens: a decoder, not an encoder such as BERT. Every attention must say so."""
     said = [bool(module.is_causal) for module in model.modules() if hasattr(module, "is_causal")]
     return bool(said) and all(said)
+
+
+def _four_bits(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    if device.type != "cuda":
+        raise ModelError(
+            f'train.method "qlora" needs a CUDA GPU, and this training would run on {device.type}; use "lora"'
+        )
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtraError("bitsandbytes", "qlora")
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": settings, "device_map": {"": device}}
 
 
 def _cpu_has_bf16() -> bool:

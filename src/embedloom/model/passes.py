@@ -116,9 +116,7 @@ def common_beginning(rows: Sequence[Sequence[int]]) -> int:
 def _attends(model: nn.Module) -> bool:
     """Whether every layer is causal attention, whose keys and values are all that a beginning leaves behind."""
     kinds = getattr(model.config, "layer_types", None) or ()
-    # Layers that are computed again on the way back leave no keys and values.
-    again = model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
-    return set(kinds) <= {"full_attention", "sliding_attention"} and not again and is_causal(model)
+    return set(kinds) <= {"full_attention", "sliding_attention"} and is_causal(model)
 
 
 def _by_length(numbers: Sequence[int], lengths: Sequence[int], token_budget: int, max_rows: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ from embedloom.model.encoder import CHECKPOINT_FILE
 from embedloom.model.fingerprint import fingerprint
 from embedloom.model.inputs import InputContract, record_contract
 from embedloom.run import atomic_folder
+from embedloom.train.adapter import ADAPTER, Adapter, save_adapter
 from embedloom.train.card import model_card
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def save_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     contract: InputContract,
     origin: Origin,
+    *,
+    adapter: Adapter | None = None,
 ) -> str:
     """Writes a merged model with everything that a reader needs, and returns its fingerprint. The folder appears whole.
 
@@ -53,11 +56,14 @@ def save_checkpoint(
         tokenizer: the base's tokenizer; what is written appends EOS by itself.
         contract: the input contract, recorded with the token ids of the probe texts.
         origin: for the model card and `embedloom.json`.
+        adapter: the LoRA weights by themselves, for a folder of their own in it.
     """
     with atomic_folder(folder) as scratch:
         model.save_pretrained(scratch)
         _save_tokenizer(scratch, tokenizer, contract)
         _save_sentence_transformers(scratch, model, contract, origin)
+        if adapter is not None:
+            save_adapter(scratch / ADAPTER, adapter, origin.base)
         identity = fingerprint(scratch, contract)
         stored = {
             "fingerprint": identity,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from embedloom.model.recompute import computes_layers_again
 from embedloom.train.optimizer import Master
 
 if TYPE_CHECKING:
@@ -134,6 +135,13 @@ def gathered(own_ND: Tensor, counts: Sequence[int]) -> Tensor:
 
 def engine_for(model: nn.Module, processes: Processes | None, *, weight_decay: float) -> Engine:
     """The engine for a model that lies on this process' device, or on the CPU where its weights will be sharded."""
+    engine = _engine_for(model, processes, weight_decay)
+    # A layer that is computed again would add to the keys and values of the beginning a second time.
+    engine.shares_beginnings = engine.shares_beginnings and not computes_layers_again(model)
+    return engine
+
+
+def _engine_for(model: nn.Module, processes: Processes | None, weight_decay: float) -> Engine:
     if processes is None:
         return Engine(model, weight_decay=weight_decay)
     if processes.weights == "sharded":

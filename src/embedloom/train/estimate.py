@@ -25,6 +25,9 @@ PAPER_TOKENS = 360
 GRAPH_SHARE = 0.4
 """Share of a device's memory that graphs may take; what a batch needs beyond it is computed twice (GradCache)."""
 
+FOUR_BITS = 0.516
+"""Bytes of a weight of 4 bits with its share of the scales, which are quantized too (QLoRA)."""
+
 GIB = 2**30
 
 
@@ -66,6 +69,8 @@ def training_cost(
     graph_tokens: int,
     full: bool = False,
     runs: int = 1,
+    again: bool = False,
+    four_bits: bool = False,
 ) -> Cost:
     """Adds up what a training costs: of LoRA weights, or of all.
 
@@ -85,6 +90,8 @@ def training_cost(
         graph_tokens: whose graph is kept.
         full: all weights are trained, not adapters; their gradients cost as much again.
         runs: trainings that are averaged.
+        again: layers keep their inputs alone, and are computed again on the way back.
+        four_bits: the frozen matrices have 4 bits a weight.
     """
     step_tokens = batch_size * tokens_per_row
     trained = shape.parameters if full else shape.adapter_weights(rank)
@@ -93,8 +100,9 @@ def training_cost(
     attention = shape.layers * 2 * text_tokens * shape.heads * shape.head_dimension
     forward = 2 * shape.matrix_weights + 2 * beside + attention
     twice = max(0.0, 1 - graph_tokens / step_tokens) if step_tokens else 0.0
-    backward = (4 if full else 2) * shape.matrix_weights + 4 * beside + 2 * attention
+    backward = (4 if full else 2) * shape.matrix_weights + 4 * beside + 2 * attention + (forward if again else 0)
     tokens = steps * step_tokens
+    embeddings = shape.parameters - shape.matrix_weights
     kept = min(step_tokens, max(graph_tokens, pass_tokens))
     return Cost(
         rows=rows,
@@ -103,14 +111,23 @@ def training_cost(
         flops=runs * tokens * (forward * (1 + twice) + backward),
         parameters=shape.parameters,
         trained=trained,
-        weight_bytes=shape.parameters * item_bytes,
+        weight_bytes=round(shape.matrix_weights * (FOUR_BITS if four_bits else item_bytes) + embeddings * item_bytes),
         # The adapter and its gradient in the base's precision; master, and two moments of AdamW, in float32.
         training_bytes=trained * (12 + (1 if full else 2) * item_bytes),
-        pass_bytes=round(kept * graph_bytes(shape, item_bytes)),
+        # On the way back one layer of a pass at a time has its graph whole.
+        pass_bytes=round(
+            kept * graph_bytes(shape, item_bytes, again=again)
+            + (pass_tokens * graph_bytes(shape, item_bytes) / shape.layers if again else 0)
+        ),
     )
 
 
-def graph_bytes(shape: Shape, item_bytes: int) -> int:
-    """Bytes of a token's graph: about 14 states of the width, 5 of the inner width and 4 of the heads a layer."""
+def graph_bytes(shape: Shape, item_bytes: int, *, again: bool = False) -> int:
+    """Bytes of a token's graph: about 14 states of the width, 5 of the inner width and 4 of the heads a layer.
+
+    Layers that are computed `again` keep one state of the width.
+    """
+    if again:
+        return shape.layers * shape.hidden * item_bytes
     heads = shape.heads * shape.head_dimension
     return shape.layers * (14 * shape.hidden + 5 * shape.inner + 4 * heads) * item_bytes

@@ -1,0 +1,170 @@
+"""What a recipe's training comes to on this machine: rows, model, settings of the loop."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedloom.cli.developing import development
+from embedloom.cli.pipeline import Run
+from embedloom.errors import RecipeError
+from embedloom.records import Example
+from embedloom.run import read_records
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+    from embedloom.model.inputs import InputContract
+    from embedloom.recipe_train import Train
+    from embedloom.train.development import Development
+    from embedloom.train.loop import Settings
+
+MINED = "mined.jsonl"
+"""The training rows with the hard negatives that were mined for them, where the recipe asks for that."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training, but for the seed. `place` is where the weights are read to, `device` where the tokens go."""
+
+    settings: Train
+    base: Path
+    tokenizer: PreTrainedTokenizerBase
+    contract: InputContract
+    examples: list[Example]
+    loop: Settings
+    development: Development | None
+    device: torch.device
+    place: torch.device
+    dtype: torch.dtype
+
+    def model(self, seed: int) -> Any:
+        """The base with what is to be trained; the first LoRA weights are a function of `seed`."""
+        from embedloom.model.backbone import load_backbone
+        from embedloom.model.recompute import compute_layers_again
+
+        quantized = self.settings.method == "qlora"
+        model = self._adapted(load_backbone(self.base, device=self.place, dtype=self.dtype, four_bits=quantized), seed)
+        if self.settings.checkpoint_layers:
+            compute_layers_again(model)
+        return model
+
+    def whole_model(self) -> Any:
+        """The base whole and unquantized in the CPU's memory, to be given the weights that were trained."""
+        import torch
+
+        from embedloom.model.backbone import load_backbone
+
+        return self._adapted(load_backbone(self.base, device=torch.device("cpu"), dtype=torch.float32), 0)
+
+    @property
+    def parted(self) -> bool:
+        """Whether the model in training has not all weights as they are."""
+        return self.settings.method == "qlora" or self.place != self.device
+
+    def _adapted(self, backbone: Any, seed: int) -> Any:
+        from embedloom.train.lora import add_lora, train_all
+
+        settings = self.settings
+        if settings.method == "full":
+            return train_all(backbone)
+        return add_lora(
+            backbone,
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+            dropout=settings.lora_dropout,
+            seed=seed,
+            targets=settings.lora_targets,
+        )
+
+
+def training_file(run: Run) -> str:
+    """The file of the run that holds the rows to train on."""
+    return "train.jsonl" if run.recipe.mine.retriever == "none" else MINED
+
+
+def plan(run: Run) -> Plan:
+    """Reads rows, sets and tokenizer, and chooses what the recipe leaves to the machine.
+
+    Raises:
+        RecipeError: the recipe asks for what this machine or these processes can't do.
+    """
+    import torch
+
+    from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, pass_tokens
+    from embedloom.model.inputs import contract_for
+    from embedloom.model.names import model_folder
+    from embedloom.model.shape import read_shape
+    from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
+
+    settings, processes = run.recipe.train, run.processes
+    # Sharded weights go to the device part by part, and never lie there whole.
+    parted = processes is not None and processes.weights != "replicated"
+    if parted and settings.method == "qlora":
+        raise RecipeError('train.method "qlora" needs whole weights in every process; use recipes/accelerate/ddp.yaml')
+    if settings.checkpoint_layers and processes is not None and processes.weights == "zero":
+        raise RecipeError("train.checkpoint_layers doesn't work with DeepSpeed; use recipes/accelerate/fsdp2.yaml")
+    examples = list(read_records(run.folder / training_file(run), Example))
+    steps = max(1, round(settings.epochs * len(examples) / settings.batch_size))
+    if settings.max_steps:
+        steps = min(steps, settings.max_steps)
+    device = best_device() if processes is None else processes.device
+    base = model_folder(settings.base)
+    tokenizer = load_tokenizer(base)
+    dtype = named_dtype(settings.dtype, device)
+    # A pass whose graph does not fit would end the training, however small the batch.
+    each = graph_bytes(read_shape(base), dtype.itemsize, again=settings.checkpoint_layers)
+    fits = max(1, int(GRAPH_SHARE * _memory(device) / each))
+    return Plan(
+        settings=settings,
+        base=base,
+        tokenizer=tokenizer,
+        contract=contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling),
+        examples=examples,
+        loop=_loop_settings(settings, steps, token_budget=min(pass_tokens(device), fits), graph_tokens=fits),
+        development=development(run),
+        device=device,
+        place=torch.device("cpu") if parted else device,
+        dtype=dtype,
+    )
+
+
+def _loop_settings(settings: Train, steps: int, *, token_budget: int, graph_tokens: int) -> Settings:
+    """What the loop is told; the figures hold where the recipe has none."""
+    from embedloom.train.loop import Settings
+    from embedloom.train.loss import Objective
+
+    return Settings(
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup=min(settings.warmup, max(1, steps // 4)),
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        objective=Objective(
+            temperature=settings.temperature,
+            query_negatives=settings.query_negatives,
+            document_negatives=settings.document_negatives,
+            false_negative_margin=settings.false_negative_margin,
+            dimensions=tuple(settings.dimensions),
+        ),
+        hard_negatives=settings.hard_negatives,
+        one_kind=settings.batches == "one-kind",
+        neighbourhood=settings.neighbourhood,
+        save_every=settings.save_every,
+        token_budget=settings.token_budget or token_budget,
+        graph_tokens=settings.graph_tokens or graph_tokens,
+    )
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of a device's memory; for a CPU, this process' share of the machine's."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
