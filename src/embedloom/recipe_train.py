@@ -27,6 +27,9 @@ class Train(Section):
 
     base: str = "registry:gemma3-270m"
     sources: list[Source] = []
+    epochs: float = Field(default=1.0, gt=0)
+    max_steps: int = Field(default=0, ge=0)
+    """At most so many steps; 0 for no limit."""
     dev: list[str | list[str]] = []
     """Sets that the training is measured on as it goes, named as in `eval.sets`; of a folder its part `dev`, else
     `validation`, else `test`. No training row may repeat them."""
@@ -35,9 +38,6 @@ class Train(Section):
     texts of all of them."""
     dev_steps: int = Field(default=50, gt=0)
     """Steps from one measurement to the next; the weights with the best mean figure become the model."""
-    epochs: float = Field(default=1.0, gt=0)
-    max_steps: int = Field(default=0, ge=0)
-    """At most so many steps; 0 for no limit."""
     batch_size: int = Field(default=32, gt=1)
     batches: Literal["mixed", "one-kind"] = "mixed"
     """Rows of all sources and families together, or each batch from one."""
