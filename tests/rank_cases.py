@@ -67,6 +67,52 @@ def loss_of(batch: TokenBatch) -> Callable[[Tensor], Tensor]:
     return loss
 
 
+def graded_batch() -> TokenBatch:
+    """Nine rows, of which every second has scores."""
+    from embedloom.model.inputs import contract_for
+    from embedloom.train.rows import token_batch
+
+    words = WORDS.split()
+    examples = []
+    for n in range(1, 10):
+        told = {"family": "sts", "high_score": 5 - n / 4, "low_score": n / 4} if n % 2 else {}
+        texts = " ".join(words[n : n + 3]), (" ".join(words[n : 2 * n + 9]),), (words[-n],)
+        examples.append(Example("Find the words", *texts, **told))
+    tokenizer = tokenizer_of("llama")
+    return token_batch(examples, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=0, step=0, graded=("sts",))
+
+
+def graded_loss_of(batch: TokenBatch) -> Callable[[Tensor], Tensor]:
+    """The loss of a batch with graded rows, from its vectors."""
+    from embedloom.train.loss import Objective, batch_loss
+
+    def loss(vectors_ND: Tensor) -> Tensor:
+        q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
+        masks = batch.positive_B, batch.blocked_BM, batch.alike_BB
+        return batch_loss(q_BD, d_MD, *masks, Objective(temperature=0.1), batch.graded)
+
+    return loss
+
+
+def graded_gradients() -> dict[str, Any]:
+    """Loss and gradients of the batch with graded rows, by this rank and all others."""
+    from embedloom.train.engine import engine_for
+    from embedloom.train.gradcache import loss_and_gradients
+    from embedloom.train.processes import join
+
+    processes = join()
+    batch = graded_batch()
+    engine = engine_for(a_model("llama", 0.0), processes, weight_decay=0.1)
+    loss = loss_and_gradients(
+        engine.model, batch.rows, graded_loss_of(batch), pooling="last", pad=0, device=engine.device,
+        token_budget=BUDGET, graph_tokens=200, ranks=engine,
+    )  # fmt: skip
+    engine.synchronise()
+    found = {name: p.grad.clone() for name, p in engine.model.named_parameters() if p.requires_grad}
+    processes.leave()
+    return {"loss": loss, "gradients": found}
+
+
 def gradients(kind: str, dropout: float, graph_tokens: int, rows: int, again: bool = False) -> dict[str, Any]:
     """Loss and gradients of one batch, by this rank and all others, and a vector of the model."""
     import torch

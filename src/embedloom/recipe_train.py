@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from embedloom.recipe_section import Section
+from embedloom.records import FAMILIES
 
 
 class Source(Section):
@@ -54,6 +55,9 @@ class Train(Section):
     """Other documents of the batch count as negatives of a row's positive too."""
     false_negative_margin: float | None = None
     """Negatives whose cosine is above the positive's plus this are left out; all stay if it is not given."""
+    graded: list[str] = []
+    """Families, such as "sts", whose rows with scores are ranked by them (CoSENT) in place of InfoNCE."""
+    graded_temperature: float = Field(default=0.05, gt=0)
     dimensions: list[int] = []
     """Lengths to which vectors may be cut later (Matryoshka); empty for the whole length alone."""
     hard_negatives: int = Field(default=1, ge=0)
@@ -79,3 +83,10 @@ class Train(Section):
     """Padded tokens of one forward pass; 0 for what suits the device."""
     graph_tokens: int = Field(default=0, ge=0)
     """Padded tokens whose graph fits in memory; a larger batch goes through GradCache. 0 for what suits the device."""
+
+    @field_validator("graded")
+    @classmethod
+    def _families(cls, graded: list[str]) -> list[str]:
+        if unknown := [family for family in graded if family not in FAMILIES]:
+            raise ValueError(f"unknown family {unknown[0]!r}, expected some of {', '.join(FAMILIES)}")
+        return graded

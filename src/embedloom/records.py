@@ -110,7 +110,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training row: a query under an instruction, its positives and hard negatives, and where it came from."""
+    """One training row: a query under an instruction, its positives and hard negatives, and where it came from.
+
+    `high_score` says how similar query and positive are, `low_score` query and negative, on any scale of their family.
+    """
 
     instruction: str
     query: str
@@ -123,8 +126,8 @@ class Example:
     prompt_id: str = ""
     passage_id: str = ""
     target_language: str = ""
-    high_score: float = 0.0
-    low_score: float = 0.0
+    high_score: float | None = None
+    low_score: float | None = None
 
     def __post_init__(self) -> None:
         if not self.id:

@@ -189,8 +189,9 @@ def sts_order(example: Example) -> str:
     """The text that should be further away can't be: it has the very words of the first, or the higher score."""
     if example.family not in ("sts", "grounded-sts"):
         return ""
-    if example.high_score and example.low_score >= example.high_score:
-        return f"the scores are {example.high_score:g} and {example.low_score:g}"
+    high, low = example.high_score, example.low_score
+    if high is not None and low is not None and low >= high:
+        return f"the scores are {high:g} and {low:g}"
     query = sorted(words_of(example.query))
     positives = {normalised(text) for text in example.positives}
     for text in example.negatives:

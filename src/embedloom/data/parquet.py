@@ -29,7 +29,7 @@ def write_parquet(rows: Iterable[Example], folder: Path, *, shard_rows: int = SH
     folder.mkdir(parents=True, exist_ok=True)
     hints = typing.get_type_hints(Example)
     names = [field.name for field in dataclasses.fields(Example)]
-    kinds: dict[Any, Any] = {str: pa.string(), float: pa.float64(), tuple[str, ...]: pa.list_(pa.string())}
+    kinds: dict[Any, Any] = {str: pa.string(), float | None: pa.float64(), tuple[str, ...]: pa.list_(pa.string())}
     schema = pa.schema([(name, kinds[hints[name]]) for name in names])
     stream = iter(rows)
     written: list[Path] = []

@@ -81,9 +81,13 @@ def parse_reply(prompt: Prompt, reply: Generation) -> Example:
         prompt_id=prompt.id,
         passage_id=prompt.passage_id,
         target_language=prompt.blanks.get("target_language", ""),
-        high_score=float(prompt.blanks.get("high_score", 0)),
-        low_score=float(prompt.blanks.get("low_score", 0)),
+        high_score=_number(prompt.blanks.get("high_score")),
+        low_score=_number(prompt.blanks.get("low_score")),
     )
+
+
+def _number(blank: str | None) -> float | None:
+    return None if blank is None else float(blank)
 
 
 def reply_values(prompt: Prompt, reply: Generation) -> dict[str, str]:

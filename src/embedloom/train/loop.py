@@ -26,7 +26,7 @@ from embedloom.train.development import (
 )
 from embedloom.train.engine import Engine, engine_for
 from embedloom.train.gradcache import loss_and_gradients
-from embedloom.train.loss import Objective, info_nce
+from embedloom.train.loss import Objective, batch_loss
 from embedloom.train.optimizer import learning_rate
 from embedloom.train.rows import token_batch
 from embedloom.train.state import Best, best_of, forget_other_bests, load_state, save_best, save_state
@@ -53,6 +53,7 @@ class Settings:
     clip: float = 1.0
     objective: Objective = field(default_factory=Objective)
     hard_negatives: int = 1
+    graded: tuple[str, ...] = ()
     one_kind: bool = False
     neighbourhood: int = 1
     seed: int = 0
@@ -177,12 +178,20 @@ def _step(
     # Dropout of step n is a function of (seed, n), so that a resumed run draws what an undisturbed one would.
     torch.manual_seed(int(content_id("step", settings.seed, step), 16) % 2**63)
     batch = token_batch(
-        examples, tokenizer, contract, hard_negatives=settings.hard_negatives, seed=settings.seed, step=step
+        examples,
+        tokenizer,
+        contract,
+        hard_negatives=settings.hard_negatives,
+        seed=settings.seed,
+        step=step,
+        graded=settings.graded,
     )
     masks = batch.positive_B.to(device), batch.blocked_BM.to(device), batch.alike_BB.to(device)
+    graded = None if batch.graded is None else batch.graded.to(device)
 
     def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
-        return info_nce(vectors_ND[: batch.query_count], vectors_ND[batch.query_count :], *masks, settings.objective)
+        queries_BD, documents_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]
+        return batch_loss(queries_BD, documents_MD, *masks, settings.objective, graded)
 
     loss = loss_and_gradients(
         engine.model,

@@ -1,8 +1,8 @@
-"""THE loss: InfoNCE on cosine similarity (paper section 3), used on every path of training."""
+"""THE loss: InfoNCE on cosine similarity (paper section 3), used on every path of training; CoSENT for graded pairs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 TEMPERATURE = 0.02
 """The paper's."""
+
+GRADED_TEMPERATURE = 0.05
+"""CoSENT's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Objective:
         document_negatives: other documents count against a row's positive too, as in Qwen3-Embedding.
         false_negative_margin: a negative whose cosine is above the positive's plus this is taken for a positive that
             nobody labelled, and left out; None keeps all.
+        graded_temperature: what differences of cosines are divided by in the loss of graded pairs.
         dimensions: the loss is the mean over vectors cut to these lengths (Matryoshka, Kusupati et al. 2022); empty
             for the whole length alone.
     """
@@ -34,10 +38,86 @@ class Objective:
     document_negatives: bool = False
     false_negative_margin: float | None = None
     dimensions: tuple[int, ...] = ()
+    graded_temperature: float = GRADED_TEMPERATURE
+
+
+@dataclass(frozen=True, slots=True)
+class GradedPairs:
+    """Rows whose pairs have scores, and those pairs.
+
+    Attributes:
+        rows_B: True for the rows, which take no part in InfoNCE as queries.
+        query_P: row of each pair.
+        document_P: its document.
+        score_P: how similar people, or who wrote them, find the two.
+        group_P: pairs are compared with those of the same group, whose scores are on one scale.
+    """
+
+    rows_B: Tensor
+    query_P: Tensor
+    document_P: Tensor
+    score_P: Tensor
+    group_P: Tensor
+
+    def to(self, device: torch.device) -> GradedPairs:
+        """The same on a device."""
+        return GradedPairs(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+def batch_loss(
+    q_BD: Tensor,
+    d_MD: Tensor,
+    positive_B: Tensor,
+    blocked_BM: Tensor,
+    alike_BB: Tensor,
+    objective: Objective,
+    graded: GradedPairs | None = None,
+) -> Tensor:
+    """The loss of a batch: InfoNCE, and CoSENT for the rows whose pairs are graded, each by its share of the rows.
+
+    The documents of graded rows stay negatives of the others.
+
+    Args: as `info_nce`.
+        graded: of the rows that are graded; None where none is.
+    """
+    masks = positive_B, blocked_BM, alike_BB
+    if graded is None:
+        return info_nce(q_BD, d_MD, *masks, objective)
+    ranked = cosent(q_BD, d_MD, graded, objective)
+    if bool(graded.rows_B.all()):
+        return ranked
+    share = graded.rows_B.float().mean()
+    return share * ranked + (1 - share) * info_nce(q_BD, d_MD, *masks, objective, rows_B=~graded.rows_B)
+
+
+def cosent(q_BD: Tensor, d_MD: Tensor, graded: GradedPairs, objective: Objective) -> Tensor:
+    """The pair with the higher score is to have the higher cosine (CoSENT, Su 2022).
+
+    Returns:
+        log(1 + the sum of exp((cosine of the lower - cosine of the higher) / temperature) over all two pairs of a group
+        with different scores), the mean over the objective's dimensions.
+    """
+    same_PP = graded.group_P[:, None] == graded.group_P[None, :]
+    lower_PP = same_PP & (graded.score_P[:, None] > graded.score_P[None, :])
+    losses = []
+    for length in objective.dimensions or (q_BD.shape[1],):
+        q_PD, d_PD = (_cut(v, length)[at] for v, at in ((q_BD, graded.query_P), (d_MD, graded.document_P)))
+        cosines_P = (q_PD * d_PD).sum(dim=1) / objective.graded_temperature
+        differences_PP = (cosines_P[None, :] - cosines_P[:, None]).masked_fill(~lower_PP, -torch.inf)
+        none = differences_PP.new_zeros(1)
+        losses.append(torch.logsumexp(torch.cat([none, differences_PP.flatten()]), dim=0))
+    return torch.stack(losses).mean()
 
 
 def info_nce(
-    q_BD: Tensor, d_MD: Tensor, positive_B: Tensor, blocked_BM: Tensor, alike_BB: Tensor, objective: Objective
+    q_BD: Tensor,
+    d_MD: Tensor,
+    positive_B: Tensor,
+    blocked_BM: Tensor,
+    alike_BB: Tensor,
+    objective: Objective,
+    *,
+    rows_B: Tensor | None = None,
 ) -> Tensor:
     """Mean cross-entropy of each query's own positive among its negatives.
 
@@ -48,21 +128,28 @@ def info_nce(
         blocked_BM: True where a document must not count as a negative of a query, being one of its positives.
         alike_BB: True where two queries must not count as each other's negatives, having a text or positive in common.
         objective: what else counts.
+        rows_B: which queries the mean is over; all of them by default.
 
     Returns:
         A scalar.
     """
     if not objective.dimensions:
-        return _cross_entropy(q_BD, d_MD, positive_B, blocked_BM, alike_BB, objective)
+        return _cross_entropy(q_BD, d_MD, positive_B, blocked_BM, alike_BB, objective, rows_B)
     losses = [
-        _cross_entropy(_cut(q_BD, length), _cut(d_MD, length), positive_B, blocked_BM, alike_BB, objective)
+        _cross_entropy(_cut(q_BD, length), _cut(d_MD, length), positive_B, blocked_BM, alike_BB, objective, rows_B)
         for length in objective.dimensions
     ]
     return torch.stack(losses).mean()
 
 
 def _cross_entropy(
-    q_BD: Tensor, d_MD: Tensor, positive_B: Tensor, blocked_BM: Tensor, alike_BB: Tensor, objective: Objective
+    q_BD: Tensor,
+    d_MD: Tensor,
+    positive_B: Tensor,
+    blocked_BM: Tensor,
+    alike_BB: Tensor,
+    objective: Objective,
+    rows_B: Tensor | None,
 ) -> Tensor:
     own_BM = functional.one_hot(positive_B, len(d_MD)).bool()
     scores = [q_BD @ d_MD.T]
@@ -77,9 +164,10 @@ def _cross_entropy(
     if objective.false_negative_margin is not None:
         ceiling_B1 = scores_BN.detach().gather(1, positive_B[:, None]) + objective.false_negative_margin
         left_out_BN = left_out_BN | (scores_BN.detach() > ceiling_B1)
-    return functional.cross_entropy(
-        (scores_BN / objective.temperature).masked_fill(left_out_BN, -torch.inf), positive_B
-    )
+    logits_BN = (scores_BN / objective.temperature).masked_fill(left_out_BN, -torch.inf)
+    if rows_B is not None:
+        logits_BN, positive_B = logits_BN[rows_B], positive_B[rows_B]
+    return functional.cross_entropy(logits_BN, positive_B)
 
 
 def _cut(vectors_ND: Tensor, length: int) -> Tensor:

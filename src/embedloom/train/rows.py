@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import torch
 from embedloom.data.batches import choice
 from embedloom.data.words import normalised
 from embedloom.model.inputs import InputContract, token_ids
+from embedloom.train.loss import GradedPairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,7 @@ class TokenBatch:
     positive_B: Tensor
     blocked_BM: Tensor
     alike_BB: Tensor
+    graded: GradedPairs | None = None
 
     @property
     def tokens(self) -> int:
@@ -46,25 +48,34 @@ def token_batch(
     hard_negatives: int,
     seed: int,
     step: int,
+    graded: Collection[str] = (),
 ) -> TokenBatch:
     """The rows of one step: each example's query, one of its positives, and up to `hard_negatives` of its negatives.
 
     Which positive and which negatives is a function of (seed, step, place in the batch). A text that stands twice in
-    the batch is encoded once.
+    the batch is encoded once. Rows with scores whose family is in `graded` are compared by them.
     """
     documents: dict[str, int] = {}
     positive: list[int] = []
     own: list[set[str]] = []
+    pairs: list[tuple[int, int, float, int]] = []
+    groups: dict[str, int] = {}
     for place, example in enumerate(examples):
         text = example.positives[choice(len(example.positives), seed=seed, step=step, row=place, what="positive")]
         positive.append(documents.setdefault(text, len(documents)))
         own.append({normalised(text) for text in example.positives})
+        if example.family in graded and example.high_score is not None:
+            group = groups.setdefault(example.family, len(groups))
+            pairs.append((place, positive[-1], example.high_score, group))
+    rows_with_scores = {place for place, *_ in pairs}
     for place, example in enumerate(examples):
         count = len(example.negatives)
         first = choice(count, seed=seed, step=step, row=place, what="negative") if count else 0
         for offset in range(min(hard_negatives, count)):
             text = example.negatives[(first + offset) % count]
-            documents.setdefault(text, len(documents))
+            document = documents.setdefault(text, len(documents))
+            if place in rows_with_scores and example.low_score is not None:
+                pairs.append((place, document, example.low_score, groups[example.family]))
     blocked_BM = torch.tensor([[normalised(text) in texts for text in documents] for texts in own])
     asked = [normalised(example.query) for example in examples]
     alike_BB = torch.tensor(
@@ -74,4 +85,13 @@ def token_batch(
     queries = [contract.query_text(example.query, example.instruction) for example in examples]
     texts = [contract.document_text(document) for document in documents]
     rows = token_ids([*queries, *texts], tokenizer, contract)
-    return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM, alike_BB)
+    return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM, alike_BB, _graded(pairs, len(queries)))
+
+
+def _graded(pairs: Sequence[tuple[int, int, float, int]], count: int) -> GradedPairs | None:
+    if not pairs:
+        return None
+    query, document, score, group = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    rows_B = torch.zeros(count, dtype=torch.bool)
+    rows_B[query] = True
+    return GradedPairs(rows_B, query, document, score, group)
