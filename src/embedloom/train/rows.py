@@ -76,16 +76,26 @@ def token_batch(
             document = documents.setdefault(text, len(documents))
             if place in rows_with_scores and example.low_score is not None:
                 pairs.append((place, document, example.low_score, groups[example.family]))
-    blocked_BM = torch.tensor([[normalised(text) in texts for text in documents] for texts in own])
-    asked = [normalised(example.query) for example in examples]
-    alike_BB = torch.tensor(
-        [[a == b or not mine.isdisjoint(theirs) for b, theirs in zip(asked, own, strict=True)]
-         for a, mine in zip(asked, own, strict=True)]
-    )  # fmt: skip
+    blocked_BM = _in_common(own, [{normalised(text)} for text in documents])
+    asked = [{normalised(example.query)} for example in examples]
+    alike_BB = _in_common(asked, asked) | _in_common(own, own)
     queries = [contract.query_text(example.query, example.instruction) for example in examples]
     texts = [contract.document_text(document) for document in documents]
     rows = token_ids([*queries, *texts], tokenizer, contract)
     return TokenBatch(rows, len(queries), torch.tensor(positive), blocked_BM, alike_BB, _graded(pairs, len(queries)))
+
+
+def _in_common(left: Sequence[set[str]], right: Sequence[set[str]]) -> Tensor:
+    """True where a set on the left and one on the right have a text in common, shape (left, right)."""
+    places: dict[str, list[int]] = {}
+    for place, texts in enumerate(right):
+        for text in texts:
+            places.setdefault(text, []).append(place)
+    found = torch.zeros((len(left), len(right)), dtype=torch.bool)
+    for place, texts in enumerate(left):
+        for text in texts:
+            found[place, places.get(text, [])] = True
+    return found
 
 
 def _graded(pairs: Sequence[tuple[int, int, float, int]], count: int) -> GradedPairs | None:
