@@ -96,6 +96,13 @@ def test_sts_can_instruct_the_first_side_alone() -> None:
     assert found.instruction == "Same?"
 
 
+def test_a_query_that_is_a_document_need_not_find_itself() -> None:
+    rows = RetrievalSet("t", "test", RETRIEVAL.corpus, {"d0": "red apple"}, {"d0": {"d0": 1, "d1": 1}})
+    assert figures(evaluate_retrieval(WordEmbedder(), rows))["recall@100"] == 1
+    found = evaluate_retrieval(WordEmbedder(), rows, skip_same_id=True)
+    assert figures(found)["recall@100"] == 0.5
+
+
 def test_bitext_counts_matches_both_ways() -> None:
     lines = ["red fox", "blue sky", "old car", "new day"]
     pairs = tuple(TranslationPair(line, line.upper()) for line in lines)

@@ -138,6 +138,12 @@ def is_beir(folder: Path) -> bool:
     return any((folder / f"corpus.jsonl{end}").is_file() for end in ("", ".gz"))
 
 
+def queries_are_documents(retrieval: RetrievalSet) -> bool:
+    """Whether a query is a document of the corpus, by its id and its text, as in ArguAna and Quora."""
+    same = (document for document in retrieval.corpus if document.id in retrieval.queries)
+    return any(retrieval.queries[one.id].strip() in (one.text.strip(), one.content) for one in same)
+
+
 def part_of(folder: Path, name: str) -> Path:
     """The file `name`, or `name.gz`, in a folder.
 

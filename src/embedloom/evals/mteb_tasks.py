@@ -66,7 +66,8 @@ def task_sets(task: Any, split: str) -> list[EvalSet]:
 
 def _retrieval(task: Any, split: str) -> Iterator[EvalSet]:
     task.convert_v1_dataset_format_to_v2(None)
-    _plain(task, ignore_identical_ids=False, skip_first_result=False)
+    _plain(task, skip_first_result=False)
+    settings = {"skip_same_id": True} if task.ignore_identical_ids else {}
     _own_methods(task, "AbsTaskRetrieval", "task_specific_scores")
     for task_name, part in _parts(task, split):
         if "instruction" in part["queries"].column_names:
@@ -77,11 +78,12 @@ def _retrieval(task: Any, split: str) -> Iterator[EvalSet]:
         judged = {query: dict(of_query) for query, of_query in part["relevant_docs"].items() if of_query}
         corpus = {row["id"]: Document(row["id"], row["text"], row.get("title") or "") for row in part["corpus"]}
         if part["top_ranked"]:
+            _plain(task, ignore_identical_ids=False)
             yield _reranking(task, task_name, split, texts, judged, part["top_ranked"], corpus)
             continue
         queries = {query: text for query, text in texts.items() if query in judged}
         rows = RetrievalSet(task_name, split, tuple(corpus.values()), queries, {q: judged[q] for q in queries})
-        yield EvalSet(task_name, "retrieval", split, rows, len(corpus) + len(queries))
+        yield EvalSet(task_name, "retrieval", split, rows, len(corpus) + len(queries), settings)
 
 
 def _reranking(

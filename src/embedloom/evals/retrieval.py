@@ -23,6 +23,7 @@ def evaluate_retrieval(
     retrieval: RetrievalSet,
     *,
     instruction: str | None = None,
+    skip_same_id: bool = False,
     progress: Progress | None = None,
 ) -> SetResult:
     """Exact search with an embedder; only queries carry the instruction.
@@ -31,24 +32,36 @@ def evaluate_retrieval(
         embedder: the model.
         retrieval: corpus, queries and qrels.
         instruction: put before each query instead of the table's.
+        skip_same_id: leave a document out of the ranking of the query that has its id, as MTEB does in sets whose
+            queries are documents of the corpus (ArguAna, Quora).
         progress: told of encoded texts, documents and queries alike.
     """
     started = time.monotonic()
     sentence = instruction_for(retrieval.name, "retrieval", instruction)
     retriever = DenseRetriever(embedder, retrieval.corpus, instruction=sentence, progress=progress)
-    return _evaluate(retriever, retrieval, sentence, started, progress)
+    return _evaluate(retriever, retrieval, sentence, started, progress, skip_same_id)
 
 
-def evaluate_retriever(retriever: Retriever, retrieval: RetrievalSet, *, progress: Progress | None = None) -> SetResult:
+def evaluate_retriever(
+    retriever: Retriever, retrieval: RetrievalSet, *, skip_same_id: bool = False, progress: Progress | None = None
+) -> SetResult:
     """Any search over the set's corpus, BM25 for instance, with the same measures; `progress` is told of queries."""
-    return _evaluate(retriever, retrieval, "", time.monotonic(), progress)
+    return _evaluate(retriever, retrieval, "", time.monotonic(), progress, skip_same_id)
 
 
 def _evaluate(
-    retriever: Retriever, retrieval: RetrievalSet, instruction: str, started: float, progress: Progress | None
+    retriever: Retriever,
+    retrieval: RetrievalSet,
+    instruction: str,
+    started: float,
+    progress: Progress | None,
+    skip_same_id: bool,
 ) -> SetResult:
-    found = retriever.search(list(retrieval.queries.values()), DEPTH, progress=progress)
-    rankings = [[hit.document_id for hit in hits] for hits in found]
+    found = retriever.search(list(retrieval.queries.values()), DEPTH + skip_same_id, progress=progress)
+    rankings = [
+        [hit.document_id for hit in hits if not (skip_same_id and hit.document_id == query)][:DEPTH]
+        for query, hits in zip(retrieval.queries, found, strict=True)
+    ]
     qrels = [retrieval.qrels[identity] for identity in retrieval.queries]
     values = {
         "ndcg@10": metrics.ndcg(rankings, qrels, 10),
