@@ -169,7 +169,10 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One figure of one model on one task: `value` with its 95 % bootstrap interval, over `count` queries or pairs."""
+    """One figure of one model on one task: `value` with its 95 % bootstrap interval, over `count` queries or pairs.
+
+    `limit` says which part of the set was measured, as in "300 of 1,190 queries"; "" where it is all of it.
+    """
 
     task: str
     metric: str
@@ -182,6 +185,7 @@ class Score:
     instruction: str = ""
     split: str = "test"
     baseline: str = ""
+    limit: str = ""
 
 
 @runtime_checkable

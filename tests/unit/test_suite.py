@@ -92,6 +92,17 @@ def test_gzipped_sets_are_found(tmp_path: Path) -> None:
     assert discover(tmp_path / "test.jsonl.gz")[0].task == "test"
 
 
+def test_queries_that_are_documents_do_not_find_themselves(tmp_path: Path) -> None:
+    corpus = (Document("d1", "red fox", "Title"), Document("d2", "red car"))
+    for query, skips in (("red fox", True), ("red car", False)):
+        write_beir(RetrievalSet("same", "test", corpus, {"d1": query}, {"d1": {"d2": 1}}), tmp_path / query)
+        (found,) = discover(tmp_path / query)
+        assert found.settings == ({"skip_same_id": True} if skips else {})
+        # Skipped, the other document is first; else it is behind the query's own, or before it.
+        ours, bm25 = next(evaluate(WordEmbedder(), [found])), next(evaluate_search(BM25, [found]))
+        assert (ours.main.estimate.value, bm25.main.estimate.value) == (1.0, 1.0)
+
+
 def test_another_split(everything: Path) -> None:
     write(everything / "sts" / "pairs" / "dev.jsonl", [*STS, *STS])
     found = discover(everything / "sts" / "pairs", split="dev")

@@ -34,6 +34,7 @@ class SetResult:
         instruction: what stood before the queries.
         count: queries, pairs or texts.
         seconds: time for everything, encoding included.
+        limit: which part of the set was measured; "" for all of it.
     """
 
     task: str
@@ -45,6 +46,7 @@ class SetResult:
     instruction: str
     count: int
     seconds: float
+    limit: str = ""
 
     @property
     def main(self) -> Measure:
@@ -66,6 +68,7 @@ class SetResult:
                 instruction=self.instruction,
                 split=self.split,
                 baseline=baseline,
+                limit=self.limit,
             )
             for measure in self.measures
         ]
@@ -77,7 +80,8 @@ def paired_difference(ours: SetResult, theirs: SetResult) -> Estimate:
     Raises:
         DataError: the results are of different sets.
     """
-    same = (ours.task, ours.family, ours.split, ours.count) == (theirs.task, theirs.family, theirs.split, theirs.count)
+    one, other = ((r.task, r.family, r.split, r.limit, r.count) for r in (ours, theirs))
+    same = one == other
     if not same or not np.array_equal(ours.gold, theirs.gold) or ours.items.shape != theirs.items.shape:
         raise DataError(
             f"results of {ours.task} ({ours.split}, {ours.count}) and {theirs.task} ({theirs.split}, {theirs.count}) "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from embedloom.data.beir import is_beir, read_beir
+from embedloom.data.beir import is_beir, queries_are_documents, read_beir
 from embedloom.data.candidates import read_candidates
 from embedloom.data.labels import read_labels
 from embedloom.data.pairs import read_labelled_pairs, read_scored_pairs, read_translation_pairs
@@ -44,6 +44,7 @@ class EvalSet:
         rows: a `RetrievalSet`; for classification the training and the test texts; else a tuple of rows.
         text_count: texts that an evaluation tells its progress of.
         settings: what the family's evaluator is told beside its defaults.
+        limit: which part of the set this is; "" for all of it.
     """
 
     task: str
@@ -52,6 +53,7 @@ class EvalSet:
     rows: Any
     text_count: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    limit: str = ""
 
 
 def discover(path: Path, *, split: str = "test") -> list[EvalSet]:
@@ -99,7 +101,7 @@ def evaluate(
         MissingExtraError: a classification or clustering set without scikit-learn.
     """
     for found in sets:
-        yield _evaluate(embedder, found, instruction, progress)
+        yield replace(_evaluate(embedder, found, instruction, progress), limit=found.limit)
 
 
 def evaluate_search(
@@ -117,12 +119,14 @@ def evaluate_search(
     """
     for found in sets:
         if found.family == "retrieval":
-            yield evaluate_retriever(make_retriever(found.rows.corpus), found.rows, progress=progress)
+            retriever = make_retriever(found.rows.corpus)
+            result = evaluate_retriever(retriever, found.rows, progress=progress, **found.settings)
+            yield replace(result, limit=found.limit)
 
 
 def _evaluate(embedder: Embedder, found: EvalSet, instruction: str | None, progress: Progress | None) -> SetResult:
     if found.family == "retrieval":
-        return evaluate_retrieval(embedder, found.rows, instruction=instruction, progress=progress)
+        return evaluate_retrieval(embedder, found.rows, instruction=instruction, progress=progress, **found.settings)
     told: dict[str, Any] = {
         "task": found.task,
         "split": found.split,
@@ -150,7 +154,8 @@ def _folder_sets(folder: Path, split: str, depth: int, seen: set[Path]) -> Itera
     seen.add(folder.resolve())
     if is_beir(folder):
         rows = read_beir(folder, split)
-        yield EvalSet(rows.name, "retrieval", split, rows, len(rows.corpus) + len(rows.queries))
+        settings = {"skip_same_id": True} if queries_are_documents(rows) else {}
+        yield EvalSet(rows.name, "retrieval", split, rows, len(rows.corpus) + len(rows.queries), settings)
         return
     main = next((path for end in ENDS if (path := folder / f"{split}.jsonl{end}").is_file()), None)
     if main is not None:
