@@ -14,7 +14,8 @@ TESTS = Path(__file__).parent
 
 def start(script: str, *arguments: object, stdin: int | None = None) -> subprocess.Popen[str]:
     """Starts a script that can import what the tests can; returns once it has printed `ready`."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    places = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         stdin=stdin,

@@ -17,7 +17,7 @@ def open_embedder(
     """The embedder of a name: our checkpoint, a sentence-transformers folder, or a bare decoder under our contract.
 
     Args:
-        name: `registry:`, `hub:` or `path:` name, or a path.
+        name: `registry:`, `hub:` or `path:` name, a path, or `openai-embeddings:URL#MODEL`.
         dtype: `auto`, `float32` or `bfloat16`.
         max_length: another limit in tokens than the model's; a sentence-transformers model keeps its own.
         notice: called with a line that the user should see.
@@ -25,8 +25,11 @@ def open_embedder(
     Raises:
         ModelError: there is no such model, or it can't be read.
     """
+    from embedloom.evals.endpoint import SCHEME, open_endpoint
     from embedloom.model.encoder import CHECKPOINT_FILE, open_encoder
 
+    if name.startswith(SCHEME):
+        return open_endpoint(name)
     folder = model_folder(name, notice)
     if (folder / "modules.json").exists() and not (folder / CHECKPOINT_FILE).exists():
         from embedloom.evals.baselines import SentenceTransformerEmbedder
