@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -14,8 +13,7 @@ from embedloom.evals.intervals import Estimate
 from embedloom.evals.leaderboard import LeaderboardRow, SystemFigure
 from embedloom.evals.report import Report, ReportHit, ReportSearch, StageLine, Tally, TrainingStep, render_report
 from embedloom.records import Example
-
-HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}{% raw %}\u202e"
+from pages import Page, hostile
 
 
 def row(task: str, base: float, tuned: float, gain: tuple[float, float]) -> LeaderboardRow:
@@ -49,34 +47,6 @@ FULL = Report(
     versions={"torch": "2.13.0"},
     notes={"Commit": "26bdb08"},
 )
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, open tags that were never closed, and the text."""
-
-    VOID = frozenset({"meta", "br", "img", "link", "circle", "line", "path", "polyline"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data + " "
 
 
 def text_of(page: str) -> str:
@@ -123,19 +93,6 @@ def test_the_page_on_the_data_is_linked_where_there_is_one() -> None:
     assert [attributes.get("href") for tag, attributes in page.tags if tag == "a"] == ["data.html"]
     assert "What was asked for" in page.text
     assert "What was asked for" not in text_of(render_report(FULL))
-
-
-def hostile(value: object) -> object:
-    """The same record with every text in it replaced by something that wants to be markup."""
-    if isinstance(value, str):
-        return HOSTILE
-    if isinstance(value, tuple):
-        return tuple(hostile(one) for one in value)
-    if isinstance(value, dict):
-        return {HOSTILE: HOSTILE}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{field.name: hostile(getattr(value, field.name)) for field in dataclasses.fields(value)})
-    return value
 
 
 def test_text_that_wants_to_be_markup_stays_text() -> None:

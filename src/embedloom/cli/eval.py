@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from embedloom.cli.comparing import Named, Opening, Results
     from embedloom.evals.result import SetResult
+    from embedloom.evals.robustness import Invariance, Spread
     from embedloom.evals.suite import EvalSet
-    from embedloom.records import Embedder
+    from embedloom.records import Embedder, Score
 
 INVARIANCE_TEXTS = 16
 BATCH_GAP, PRECISION_GAP = 1e-4, 2e-2
 """1 - cosine that other texts in a batch, and another precision, may make."""
+FOLDER = Path("evaluation")
+"""Where the results of a suite go if nothing else is said."""
 
 
 @click.command("eval")
-@click.argument("model")
-@click.argument("paths", nargs=-1, required=True, metavar="SET...")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL... [SET...]")
+@click.option("--suite", help="Measure all MODELs on core, smoke, a TOML file of sets, or every set below a folder.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where a named suite's sets lie.")
+@click.option("--limit", type=click.IntRange(min=2), help="Queries, pairs or texts of a set of the suite, at most.")
+@click.option(
+    "--results", type=click.Path(file_okay=False, path_type=Path), help="Folder of results, to go on from, and report."
+)
+@click.option("--baseline", default="", help="The model that the others' differences are taken from.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="That encode.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the scores to this JSONL file.")
 @click.option("--split", default="test", show_default=True, help="Which part of a set.")
 @click.option("--instruction", help="For all sets, instead of each set's own; '' for none.")
@@ -31,8 +42,13 @@ BATCH_GAP, PRECISION_GAP = 1e-4, 2e-2
 @click.option("--paraphrases", is_flag=True, help="Measure under other words for the instruction too; tell the spread.")
 @click.option("--invariance", is_flag=True, help="First prove that batch and precision leave a text its vector.")
 def command(
-    model: str,
-    paths: tuple[str, ...],
+    names: tuple[str, ...],
+    suite: str | None,
+    data: Path | None,
+    limit: int | None,
+    results: Path | None,
+    baseline: str,
+    processes: int,
     out: Path | None,
     split: str,
     instruction: str | None,
@@ -42,44 +58,91 @@ def command(
     paraphrases: bool,
     invariance: bool,
 ) -> None:
-    """Measures MODEL on evaluation sets and prints each figure with its 95 % interval.
+    """Measures models on evaluation sets and prints each figure with its 95 % interval.
 
-    MODEL is a name such as registry:minilm, a folder, or bm25. A SET is a BEIR folder, a folder or file of STS,
-    translation or labelled pairs, a classification, clustering or reranking set, a folder that holds such, or a task of
-    the mteb library such as mteb:STSBenchmark, from the hub or its cache. An interrupted evaluation goes on where it
-    stopped if --cache is given.
+    `eval MODEL SET...` measures one model; `eval MODEL... --suite SUITE` several, side by side, and writes a report.
+    A MODEL is a name such as registry:minilm, a folder, bm25, or openai-embeddings:URL#MODEL; LABEL=MODEL gives it
+    another name in the report. A SET is a BEIR folder, a folder or file of STS, translation or labelled pairs, a
+    classification, clustering or reranking set, a folder that holds such, or a task of the mteb library such as
+    mteb:STSBenchmark.
+
+    With a folder of results, the default for a suite, what was measured is not measured again and no text is encoded
+    twice: an interrupted evaluation goes on where it stopped. For one model alone --cache does that.
     """
-    from embedloom.cli.measure import BM25_NAME, evaluate_model
-    from embedloom.cli.opening import open_embedder
-    from embedloom.cli.progress import notice
-    from embedloom.errors import ModelError
-    from embedloom.run import write_records
+    from embedloom.cli.comparing import VECTORS, Opening, named, need_vectors, results_folder, write_scores
+    from embedloom.errors import DataError
+    from embedloom.evals.measured import set_content
 
-    sets = [found for path in paths for found in _sets(path, split)]
-    embedder = None
-    if model != BM25_NAME:
-        embedder = open_embedder(model, dtype=dtype, max_length=max_length, notice=notice)
-    elif paraphrases or invariance:
-        raise ModelError("bm25 has no instruction and no vectors; leave out --paraphrases and --invariance")
-    if embedder is not None and invariance:
-        _show_invariance(embedder, model, sets, dtype, max_length)
-    scores = []
-    with _cached(embedder, cache, needed=paraphrases) as embedder:
-        if embedder is not None and paraphrases:
-            results: Iterator[SetResult] = _reworded(model, embedder, sets, instruction)
-        else:
-            instructions = {} if instruction is None else {found.task: instruction for found in sets}
-            results = evaluate_model(model, embedder, sets, instructions)
-        for result in results:
-            found = result.scores(model=model, fingerprint="" if embedder is None else embedder.fingerprint)
-            for score in found:
-                low, high = score.interval
-                click.echo(
-                    f"{score.task:<28} {score.metric:<12} {score.value:.4f}  [{low:.4f}, {high:.4f}]  n={score.count}"
-                )
-            scores += found
-            if out is not None:
-                write_records(out, scores)
+    if suite is None and len(names) < 2:
+        raise click.UsageError("Missing argument 'SET...'; or give a --suite.")
+    models = [named(name) for name in (names if suite is not None else names[:1])]
+    labels = [model.label for model in models]
+    if len(set(labels)) < len(labels):
+        raise DataError(f"two models are called {next(one for one in labels if labels.count(one) > 1)!r}; LABEL=MODEL")
+    need_vectors(models, paraphrases=paraphrases, invariance=invariance)
+    sets = (
+        _suite(suite, data, split, limit)
+        if suite is not None
+        else [s for path in names[1:] for s in _sets(path, split)]
+    )
+    folder = results or (FOLDER if suite is not None else None)
+    if folder is not None and cache is None:
+        cache = folder / VECTORS
+    contents = [set_content(found) for found in sets] if folder is not None else []
+    how = Opening(dtype, max_length, processes)
+    scores: list[Score] = []
+    with nullcontext() if folder is None else results_folder(folder) as kept:
+        for model in models:
+            for found in _measure(model, sets, contents, how, instruction, cache, kept, paraphrases, invariance):
+                scores += found
+                if out is not None:
+                    write_scores(out, scores)
+        if folder is not None:
+            _publish(folder, models, sets, contents, baseline)
+
+
+def _measure(
+    model: Named,
+    sets: Sequence[EvalSet],
+    contents: Sequence[str],
+    how: Opening,
+    instruction: str | None,
+    cache: Path | None,
+    kept: Results | None,
+    paraphrases: bool,
+    invariance: bool,
+) -> Iterator[list[Score]]:
+    """The scores of a model set by set, printed and kept as they come."""
+    from embedloom.cli.comparing import cached, measured_sets, opened, show
+    from embedloom.cli.measure import evaluate_model
+    from embedloom.evals.speed import TimedEmbedder
+
+    with opened(model, how) as embedder:
+        if embedder is not None and invariance:
+            told = _invariance(embedder, model, sets, how)
+            if kept is not None:
+                kept.add_invariances(told)
+        timed = None if embedder is None else TimedEmbedder(embedder)
+        if kept is not None:
+            kept.add_model(model, embedder)
+        with cached(timed, cache, needed=paraphrases, processes=how.processes) as ready:
+            if kept is not None:
+                results = measured_sets(model, ready, timed, sets, contents, instruction, kept, how.processes)
+            else:
+                instructions = {} if instruction is None else {found.task: instruction for found in sets}
+                results = evaluate_model(model.label, ready, sets, instructions)
+            if ready is not None and paraphrases:
+                results = _reworded(model, ready, sets, results, kept)
+            for result in results:
+                found = result.scores(model=model.label, fingerprint="" if ready is None else ready.fingerprint)
+                show(found)
+                yield found
+
+
+def _suite(name: str, data: Path | None, split: str, limit: int | None) -> list[EvalSet]:
+    from embedloom.evals.suites import open_suite
+
+    return open_suite(name, data=data, split=split, limit=limit)
 
 
 def _sets(path: str, split: str) -> list[EvalSet]:
@@ -92,49 +155,41 @@ def _sets(path: str, split: str) -> list[EvalSet]:
     return discover(data_path(path), split=split)
 
 
-@contextmanager
-def _cached(embedder: Embedder | None, cache: Path | None, *, needed: bool) -> Iterator[Embedder | None]:
-    """The embedder with its cache; where one is needed and none was asked for, with one for this evaluation."""
-    from tempfile import TemporaryDirectory
-
-    from embedloom.model.vector_cache import CachedEmbedder
-
-    if embedder is None or (cache is None and not needed):
-        yield embedder
-    elif cache is not None:
-        yield CachedEmbedder(embedder, cache)
-    else:
-        with TemporaryDirectory() as folder:
-            yield CachedEmbedder(embedder, Path(folder) / "vectors.sqlite")
-
-
-def _reworded(model: str, embedder: Embedder, sets: Sequence[EvalSet], instruction: str | None) -> Iterator[SetResult]:
-    """The results under every wording of every set, and a line with the spread of each set."""
+def _reworded(
+    model: Named, embedder: Embedder, sets: Sequence[EvalSet], own: Iterator[SetResult], kept: Results | None
+) -> Iterator[SetResult]:
+    """The results under every wording of every set, the given ones first, and a line with the spread of each set."""
     from embedloom.cli.measure import evaluate_model
-    from embedloom.evals.paraphrases import reworded, sensitivity
+    from embedloom.evals.paraphrases import paraphrases_of, sensitivity
+    from embedloom.evals.robustness import spread
 
-    for found in sets:
+    of_task = {(found.task, found.family, found.split): found for found in sets}
+    firsts = []
+    for first in own:
+        firsts.append(first)
+        yield first
+    for first in firsts:
+        results = [first]
+        found = of_task[first.task, first.family, first.split]
+        for words in paraphrases_of(found.task, found.family):
+            results.append(next(evaluate_model(model.label, embedder, [found], {found.task: words})))
+            yield results[-1]
+        told = spread(model.label, sensitivity(results))
+        if kept is not None:
+            kept.add_spread(told)
+        _show_spread(told)
 
-        def measured(words: str, found: EvalSet = found) -> SetResult:
-            return next(evaluate_model(model, embedder, [found], {found.task: words}))
 
-        results = []
-        for result in reworded(found.task, found.family, measured, own=instruction):
-            results.append(result)
-            yield result
-        told = sensitivity(results)
-        click.echo(
-            f"{told.task:<28} {told.metric:<12} {told.worst.main.estimate.value:.4f} to "
-            f"{told.best.main.estimate.value:.4f} under {told.instructions} instructions; best - worst "
-            f"{told.difference.value:.4f}  [{told.difference.low:.4f}, {told.difference.high:.4f}]\n"
-            f"  best:  {told.best.instruction}\n  worst: {told.worst.instruction}"
-        )
+def _show_spread(told: Spread) -> None:
+    click.echo(
+        f"{told.task:<28} {told.metric:<12} {told.worst:.4f} to {told.best:.4f} under {told.instructions} instructions"
+        f"; best - worst {told.best - told.worst:.4f}  [{told.low:.4f}, {told.high:.4f}]\n"
+        f"  best:  {told.best_instruction}\n  worst: {told.worst_instruction}"
+    )
 
 
-def _show_invariance(
-    embedder: Embedder, model: str, sets: Sequence[EvalSet], dtype: str, max_length: int | None
-) -> None:
-    """Prints how much batch and precision move a vector.
+def _invariance(embedder: Embedder, model: Named, sets: Sequence[EvalSet], how: Opening) -> list[Invariance]:
+    """How much batch and precision move a vector, printed.
 
     Raises:
         ModelError: more than rounding explains.
@@ -143,6 +198,7 @@ def _show_invariance(
     from embedloom.errors import ModelError
     from embedloom.evals.instructions import instruction_for
     from embedloom.evals.invariance import batch_gap, gap, sampled_texts
+    from embedloom.evals.robustness import Invariance
 
     texts = sampled_texts(sets, INVARIANCE_TEXTS)
     instruction = instruction_for(sets[0].task, sets[0].family)
@@ -153,10 +209,30 @@ def _show_invariance(
         other = "bfloat16" if now == "float32" else "float32"
         if now != "float32":
             gaps[0] = (*gaps[0][:2], PRECISION_GAP)
-        peer = open_embedder(model, dtype=other, max_length=max_length)
+        peer = open_embedder(model.model, dtype=other, max_length=how.max_length)
         change = gap(embedder.encode_documents(texts), peer.encode_documents(texts))
         gaps.append((f"{now} against {other}", change, PRECISION_GAP))
     for name, found, allowed in gaps:
         click.echo(f"{name}: largest 1 - cosine of {len(texts)} texts {found:.1e}, allowed {allowed:.0e}")
         if not found <= allowed:
-            raise ModelError(f"{model}: {name} changes vectors by more than rounding does ({found:.1e})")
+            raise ModelError(f"{model.label}: {name} changes vectors by more than rounding does ({found:.1e})")
+    return [Invariance(model.label, name, len(texts), found, allowed) for name, found, allowed in gaps]
+
+
+def _publish(
+    folder: Path, models: Sequence[Named], sets: Sequence[EvalSet], contents: Sequence[str], baseline: str
+) -> None:
+    """Writes the report of all models that the folder has on these sets, those of this command first."""
+    from embedloom.cli.leaderboard import print_table
+    from embedloom.cli.publishing import PAGE, publish
+    from embedloom.evals.measured import read_measured
+
+    asked = {
+        (found.task, found.split, content): place
+        for place, (found, content) in enumerate(zip(sets, contents, strict=True))
+    }
+    order = {model.label: place for place, model in enumerate(models)}
+    lines = [line for line in read_measured([folder]) if (line.task, line.split, line.content) in asked]
+    lines.sort(key=lambda line: (order.get(line.model, len(order)), asked[line.task, line.split, line.content]))
+    print_table(publish(lines, [folder], folder, baseline=baseline, title="Leaderboard"), "Leaderboard")
+    click.echo(f"report: {folder / PAGE}")

@@ -80,11 +80,15 @@ def evaluate_model(
         from embedloom.data.lexical import BM25
 
         total = sum(len(found.rows.queries) for found in sets if found.family == "retrieval")
+        searched = [found for found in sets if found.family == "retrieval"]
         with bar(f"eval {name}", total, unit="queries") as advance:
-            yield from evaluate_search(BM25, sets, progress=advance)
+            for number, found in enumerate(searched, 1):
+                advance.note = f"{number} of {len(searched)}: {found.task}"
+                yield from evaluate_search(BM25, [found], progress=advance)
         return
     with bar(f"eval {name}", sum(found.text_count for found in sets), unit="texts") as advance:
-        for found in sets:
+        for number, found in enumerate(sets, 1):
+            advance.note = f"{number} of {len(sets)}: {found.task}"
             yield from evaluate(embedder, [found], instruction=(instructions or {}).get(found.task), progress=advance)
 
 

@@ -7,7 +7,7 @@ ranks are one running sum; nothing is sorted again. Intervals are the 2.5 and 97
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,13 +105,43 @@ def estimate(value: float, items: int, statistic: Statistic, resamples: int = RE
         resamples: how many; resample i is the same for the same (items, seed).
         seed: of the draws.
     """
-    drawn = np.concatenate([statistic(counts) for counts in _draws(items, resamples, seed)])
+    return interval_of(value, resampled(items, statistic, resamples, seed))
+
+
+def resampled(items: int, statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float64]:
+    """The figure of each resample; of a statistic with several columns, shape (resamples, columns)."""
+    return np.concatenate([statistic(counts) for counts in _draws(items, resamples, seed)])
+
+
+def interval_of(value: float, drawn: NDArray[np.float64]) -> Estimate:
+    """A figure with the interval that its resamples span."""
     # A resample in which one side is constant has no correlation; it says nothing about the spread.
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Estimate(value, float(low), float(high))
+
+
+def resampled_means(
+    columns: Sequence[NDArray[np.float64]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """Means of several columns of values of the same items, all on the same resamples: shape (resamples, columns)."""
+    table_NC = np.stack(columns, axis=1)
+    return resampled(len(table_NC), lambda counts: counts @ table_NC / len(table_NC), resamples, seed)
+
+
+def resampled_spearman(
+    gold: NDArray[np.float64], columns: Sequence[NDArray[np.float64]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> NDArray[np.float64]:
+    """Spearman's correlations of several columns with `gold`, all on the same resamples: shape (resamples, columns)."""
+    ranks_of_gold, ranks = _Ranks(gold), [_Ranks(column) for column in columns]
+
+    def statistic(counts: Counts) -> NDArray[np.float64]:
+        x = ranks_of_gold(counts)
+        return np.stack([_correlation(counts, x, one(counts)) for one in ranks], axis=1)
+
+    return resampled(len(gold), statistic, resamples, seed)
 
 
 def _draws(items: int, resamples: int, seed: int) -> Iterator[Counts]:

@@ -127,12 +127,12 @@ def render_report(report: Report) -> str:
         "rows": [_row_view(row, systems, low, high) for row in report.rows],
         "ticks": ticks,
         "verdict": _verdict(report.rows),
-        "curves": _curves(report.steps, report.scores),
-        "tallies": [_tally_view(tally) for tally in report.tallies if tally.counts],
+        "curves": training_curves(report.steps, report.scores),
+        "tallies": [tally_view(tally) for tally in report.tallies if tally.counts],
         "example_characters": EXAMPLE_CHARACTERS,
         "hit_characters": HIT_CHARACTERS,
     }
-    filters = {"figure": figure_text, "signed": signed_text, "duration": _duration}
+    filters = {"figure": figure_text, "signed": signed_text, "duration": duration}
     return render(TEMPLATES, "report.html", view, filters=filters)
 
 
@@ -145,7 +145,9 @@ class _RowView:
 
 
 @dataclass(frozen=True, slots=True)
-class _TallyView:
+class TallyView:
+    """A table of counts as bars: (name, count, per cent of the longest bar)."""
+
     title: str
     total: int
     lines: list[tuple[str, int, float]]
@@ -189,7 +191,8 @@ def _verdict(rows: Sequence[LeaderboardRow]) -> dict[str, int]:
     return {"ahead": ahead, "behind": behind, "open": len(differences) - ahead - behind, "sets": len(differences)}
 
 
-def _curves(steps: Sequence[TrainingStep], scores: Sequence[TrainingScore]) -> list[tuple[str, Curve]]:
+def training_curves(steps: Sequence[TrainingStep], scores: Sequence[TrainingScore] = ()) -> list[tuple[str, Curve]]:
+    """Loss, learning rate and gradient norm as charts with their titles; those with fewer than two points left out."""
     numbers = [float(step.step) for step in steps]
     found = [
         ("Loss", curve(numbers, [step.loss for step in steps], smooth=True)),
@@ -200,7 +203,8 @@ def _curves(steps: Sequence[TrainingStep], scores: Sequence[TrainingScore]) -> l
     return [(title, one) for title, one in found if one is not None]
 
 
-def _tally_view(tally: Tally) -> _TallyView:
+def tally_view(tally: Tally) -> TallyView:
+    """The largest counts of a table, and the sum of the others."""
     counts = sorted(tally.counts, key=lambda item: -item[1])
     shown = counts if len(counts) <= COUNTED_ROWS + 1 else counts[:COUNTED_ROWS]
     rest = counts[len(shown) :]
@@ -208,10 +212,11 @@ def _tally_view(tally: Tally) -> _TallyView:
         shown = [*shown, (f"{len(rest)} others", sum(count for _, count in rest))]
     largest = max((count for _, count in shown), default=0) or 1
     total = sum(count for _, count in counts)
-    return _TallyView(tally.title, total, [(name, count, 100 * count / largest) for name, count in shown])
+    return TallyView(tally.title, total, [(name, count, 100 * count / largest) for name, count in shown])
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
