@@ -169,10 +169,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One figure of one model on one task: `value` with its 95 % bootstrap interval, over `count` queries or pairs.
-
-    `limit` says which part of the set was measured, as in "300 of 1,190 queries"; "" where it is all of it.
-    """
+    """One figure of one model on one task, or on the part that `limit` names, with its 95 % bootstrap interval."""
 
     task: str
     metric: str
