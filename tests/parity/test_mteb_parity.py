@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ import pytest
 from embedloom.errors import DataError
 from embedloom.evals.mteb_model import MtebModel, mteb_model
 from embedloom.evals.mteb_tasks import mteb_sets, task_sets
-from embedloom.evals.suite import evaluate
+from embedloom.evals.suite import EvalSet, discover, evaluate
+from embedloom.evals.suites import limited
 from word_embedder import WordEmbedder
 
 pytestmark = [
@@ -246,3 +249,58 @@ def test_a_name_or_data_that_is_not_there_is_one_sentence(monkeypatch: pytest.Mo
     monkeypatch.setattr(type(task), "eval_splits", ["dev", "test"])
     with pytest.raises(DataError, match="has no split 'train'; expected one of dev, test"):
         mteb_sets("STSBenchmark", split="train")
+
+
+SHARED = Path(os.environ.get("EMBEDLOOM_SHARED") or Path(__file__).parents[3] / "shared") / "data"
+
+
+def real_reranking() -> tuple[Any, list[EvalSet]]:
+    (found,) = discover(SHARED / "reranking" / "hotpotqa-dev500")
+    part = limited(found, rows=60)
+    distinct = dict.fromkeys(text for row in part.rows for text in row.positives + row.negatives)
+    texts = {text: f"d{n}" for n, text in enumerate(distinct)}
+    queries = [{"id": f"q{n}", "text": row.query} for n, row in enumerate(part.rows)]
+    datasets = pytest.importorskip("datasets")
+    content = {
+        "corpus": datasets.Dataset.from_list([{"id": name, "text": text, "title": ""} for text, name in texts.items()]),
+        "queries": datasets.Dataset.from_list(queries),
+        "relevant_docs": {f"q{n}": {texts[text]: 1 for text in row.positives} for n, row in enumerate(part.rows)},
+        "top_ranked": {
+            f"q{n}": [texts[text] for text in (*row.negatives, *row.positives)] for n, row in enumerate(part.rows)
+        },
+    }
+    return task_of("AbsTaskRetrieval", "Reranking", "map_at_1000", {"default": {"test": content}}), [part]
+
+
+def real_bitext() -> tuple[Any, list[EvalSet]]:
+    (found,) = discover(SHARED / "bitext" / "tatoeba" / "swh-eng.jsonl")
+    columns_of = {key: [getattr(row, key) for row in found.rows] for key in ("sentence1", "sentence2")}
+    return task_of("AbsTaskBitextMining", "BitextMining", "f1", {"test": columns(**columns_of)}), [found]
+
+
+def real_clustering() -> tuple[Any, list[EvalSet]]:
+    (found,) = discover(SHARED / "clustering" / "sib200-eng")
+    data = {"test": columns(sentences=[r.text for r in found.rows], labels=[r.label for r in found.rows])}
+    limits = {"max_document_to_embed": 1004, "max_fraction_of_documents_to_embed": None}
+    more = {"max_documents_per_cluster": 16_384, "n_clusters": 10}
+    return task_of("AbsTaskClustering", "Clustering", "v_measure", data, **limits, **more), [found]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real data sets are not beside the repository")
+@pytest.mark.parametrize(
+    ("read", "family"), [(real_reranking, "reranking"), (real_bitext, "bitext"), (real_clustering, "clustering")]
+)
+def test_our_figures_of_local_files_equal_those_of_mteb(
+    read: Callable[[], tuple[Any, list[EvalSet]]], family: str
+) -> None:
+    mteb = pytest.importorskip("mteb", reason="mteb is not installed (embedloom[mteb])")
+    task, sets = read()
+    result = mteb.evaluate(mteb_model(WordEmbedder()), task, cache=None, co2_tracker=False, show_progress_bar=False)
+    theirs = result.task_results[0].scores["test"][0]
+    (ours,) = evaluate(WordEmbedder(), sets)
+    for measure in ours.measures:
+        of_mteb = theirs.get(CASES[family][1].get(measure.name, ""))
+        if of_mteb is not None:
+            rounded = round(measure.estimate.value, 5) if of_mteb == round(of_mteb, 5) else measure.estimate.value
+            assert rounded == pytest.approx(of_mteb, abs=1e-6), measure.name
+    assert 0.01 < ours.main.estimate.value < 0.99
