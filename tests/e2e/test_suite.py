@@ -59,7 +59,14 @@ def test_models_side_by_side_in_one_command(
     for words in ("Leaderboard: figures x 100", "more than one", "tatoeba, 2 languages", "mean of the families", "(+"):
         assert words in answer.out, words
     names = {path.name for path in results.iterdir()}
-    assert {"results.jsonl", "scores.jsonl", "report.html", "report.md", "models.jsonl", "vectors.sqlite"} <= names
+    assert {
+        "results.jsonl",
+        "scores.jsonl",
+        "report.html",
+        "report.md",
+        "models.jsonl",
+        "vectors-float32.sqlite",
+    } <= names
     assert {"one", "two", "bm25"} == {row["model"] for row in rows_of(results / "scores.jsonl")}
     assert sorted(rows_of(out), key=str) == sorted(rows_of(results / "scores.jsonl"), key=str)
     page = (results / "report.html").read_text(encoding="utf-8")
@@ -162,6 +169,39 @@ def test_what_can_not_be_measured_is_one_sentence(
     answer = call(capsys, "eval", *arguments)
     assert (answer.status, answer.error.count("\n")) == (2, 1), answer.error
     assert words in answer.error
+
+
+def test_a_model_in_a_run_folder_brings_its_training_and_data(
+    models: tuple[Path, Path], sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    save_tiny(run / "model", "qwen3")
+    (run / "manifest.json").write_text("{}", encoding="utf-8")
+    (run / "recipe.json").write_text('{"recipe": {"train": {"base": "hub:some/base"}}}', encoding="utf-8")
+    (run / "data.html").write_text("<p>", encoding="utf-8")
+    steps = [{"step": n, "loss": 2.0 / n, "learning_rate": 1e-3, "gradient_norm": 1.0} for n in range(1, 9)]
+    write(run / "training" / "log.jsonl", steps)
+    write(run / "training" / "development.jsonl", [{"step": 4, "score": 0.5}, {"step": 8, "score": 0.6}])
+    rows = [
+        {"instruction": "i", "query": f"q{n}", "positives": ["p"], "family": "sts", "language": f"Language {n}"}
+        for n in range(20)
+    ]
+    write(run / "train.jsonl", rows)
+    write(run / "rejects" / "curate.jsonl", [{"id": "a", "stage": "curate", "rule": "too-short"}])
+    results = tmp_path / "results"
+    answer = call(capsys, "eval", f"tuned={run / 'model'}", "--suite", sets / "fruit", "--results", results)
+    assert answer.status == 0, answer.error
+    page = (results / "report.html").read_text(encoding="utf-8")
+    for words in ("Training of tuned", "From hub:some/base on 20 rows", "Development score", "curate: too-short"):
+        assert words in page, words
+    assert "5 others" in page
+    assert "8 steps, last loss 0.25" in (results / "report.md").read_text(encoding="utf-8")
+    assert (results / "vectors.sqlite").exists()
+    # Another precision has vectors and results of its own.
+    arguments = ["eval", f"tuned={run / 'model'}", "--suite", sets / "fruit", "--results", results]
+    assert call(capsys, *arguments, "--dtype", "float32").status == 0
+    assert (results / "vectors-float32.sqlite").exists()
+    assert len(rows_of(results / "results.jsonl")) == 2
 
 
 HEAD = "query-id\tcorpus-id\tscore\n"

@@ -22,7 +22,7 @@ from embedloom.evals.comparison_page import (
 )
 from embedloom.evals.intervals import mean_estimate, resampled_means, spearman_estimate
 from embedloom.evals.measured import measured, results_by_model
-from embedloom.evals.report import Tally, TrainingStep
+from embedloom.evals.report import Tally, TrainingScore, TrainingStep
 from embedloom.evals.result import Measure, SetResult
 from embedloom.evals.robustness import Invariance, Spread
 from embedloom.evals.speed import Speed
@@ -159,11 +159,12 @@ def page(comparison: Comparison) -> ComparisonPage:
         runs=(
             RunSummary(
                 "tuned",
-                "registry:gemma3-270m",
-                120,
-                tuple(TrainingStep(step, 3 / (step + 1), 1e-3, 1.0) for step in range(30)),
-                (Tally("Training rows by family", (("sts", 20), ("grounded", 100))),),
-                "runs/x/data.html",
+                base="registry:gemma3-270m",
+                rows=120,
+                steps=tuple(TrainingStep(step, 3 / (step + 1), 1e-3, 1.0) for step in range(30)),
+                scores=(TrainingScore(10, 0.5), TrainingScore(20, 0.6)),
+                tallies=(Tally("Training rows by family", (("sts", 20), ("grounded", 100))),),
+                data_page="runs/x/data.html",
             ),
         ),
         spreads=(Spread("tuned", "scifact", "ndcg@10", 4, 0.8, 0.7, 0.82, 0.01, 0.2, "Bad words", "Good words"),),

@@ -71,6 +71,12 @@ def test_a_file_of_sets_is_a_suite_with_its_limits(data: Path, suite: Path) -> N
         ("sts17-en-en", "sts", ""),
         ("tatoeba-deu-eng", "bitext", "10 of 30 pairs"),
     ]
+    # A smaller limit for all of them is told of the whole set, too.
+    assert [one.limit for one in open_suite(str(suite), data=data, limit=6)] == [
+        "6 of 20 queries, 18 of 40 documents",
+        "6 of 30 pairs",
+        "6 of 30 pairs",
+    ]
     results = list(evaluate(WordEmbedder(), sets))
     assert [(one.limit, one.count) for one in results] == [(sets[0].limit, 8), ("", 30), (sets[2].limit, 10)]
     assert {score.limit for score in results[2].scores()} == {"10 of 30 pairs"}

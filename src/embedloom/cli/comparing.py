@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from embedloom.evals.speed import TimedEmbedder
     from embedloom.evals.suite import EvalSet
 
-VECTORS = "vectors.sqlite"
+VECTORS = "vectors{}.sqlite"
+"""Cache of a folder of results; in the braces stands the precision, if one was asked for."""
 _LABELLED = re.compile(r"([\w .+()-]+)=(.+)", re.DOTALL)
 
 
@@ -89,7 +90,7 @@ def cached(embedder: Embedder | None, cache: Path | None, *, needed: bool, proce
         return
     with ExitStack() as stack:
         if cache is None:
-            cache = Path(stack.enter_context(TemporaryDirectory())) / VECTORS
+            cache = Path(stack.enter_context(TemporaryDirectory())) / VECTORS.format("")
         # Each process gets as many texts between two commits as one alone would.
         yield CachedEmbedder(embedder, cache, write_every=WRITE_EVERY * processes)
 

@@ -86,9 +86,11 @@ def command(
         else [s for path in names[1:] for s in _sets(path, split)]
     )
     folder = results or (FOLDER if suite is not None else None)
+    # A fingerprint says nothing of the precision: what was made in one that was asked for stays apart.
+    apart = "" if dtype == "auto" else f"-{dtype}"
     if folder is not None and cache is None:
-        cache = folder / VECTORS
-    contents = [set_content(found) for found in sets] if folder is not None else []
+        cache = folder / VECTORS.format(apart)
+    contents = [set_content(found) + apart for found in sets] if folder is not None else []
     how = Opening(dtype, max_length, processes)
     scores: list[Score] = []
     with nullcontext() if folder is None else results_folder(folder) as kept:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 PAGE, TEXT = "report.html", "report.md"
 MODELS, SPREADS, INVARIANCES = "models.jsonl", "sensitivity.jsonl", "invariance.jsonl"
 SCORES, SPEED = "scores.jsonl", "speed.jsonl"
-SHOWN_COUNTS = 16
 
 
 def publish(lines: Sequence[Measured], folders: Sequence[Path], out: Path, *, baseline: str, title: str) -> Comparison:
@@ -127,7 +126,7 @@ def _read(folders: Sequence[Path], name: str, kind: Any) -> Iterator[Any]:
 def _run_summary(note: ModelNote) -> RunSummary | None:
     """What the run folder says that a model lies in; None where it lies in none."""
     from embedloom.evals.comparison_page import RunSummary
-    from embedloom.evals.report import Tally, TrainingStep
+    from embedloom.evals.report import Tally, TrainingScore, TrainingStep
 
     folder = Path(note.model.removeprefix("path:")).parent
     log = folder / "training" / "log.jsonl"
@@ -135,6 +134,12 @@ def _run_summary(note: ModelNote) -> RunSummary | None:
         return None
     fields = ("step", "loss", "learning_rate", "gradient_norm")
     steps = tuple(from_json(TrainingStep, {key: obj.get(key, 0) for key in fields}) for _, obj in read_objects(log))
+    development = folder / "training" / "development.jsonl"
+    told = [
+        {key: obj[key] for key in ("step", "score")}
+        for _, obj in (read_objects(development) if development.exists() else ())
+        if {"step", "score"} <= set(obj)
+    ]
     families: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     rows = next((folder / name for name in ("mined.jsonl", "train.jsonl") if (folder / name).exists()), None)
@@ -154,7 +159,8 @@ def _run_summary(note: ModelNote) -> RunSummary | None:
         base=_base(folder),
         rows=families.total(),
         steps=steps,
-        tallies=tuple(Tally(title, tuple(counts.most_common(SHOWN_COUNTS))) for title, counts in tallies if counts),
+        scores=tuple(from_json(TrainingScore, obj) for obj in told),
+        tallies=tuple(Tally(title, tuple(counts.items())) for title, counts in tallies if counts),
         data_page=str(folder / "data.html") if (folder / "data.html").exists() else "",
     )
 

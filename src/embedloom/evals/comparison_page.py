@@ -12,7 +12,7 @@ from embedloom.evals.charts import Curve, Tick, Whisker, whisker
 from embedloom.evals.comparison import FAMILIES, Cell, Comparison, ComparisonRow, LanguageTable
 from embedloom.evals.languages import CLASSES, SOURCE
 from embedloom.evals.leaderboard import figure_text, signed_text
-from embedloom.evals.report import Tally, TallyView, TrainingStep, duration, tally_view, training_curves
+from embedloom.evals.report import Tally, TallyView, TrainingScore, TrainingStep, duration, tally_view, training_curves
 from embedloom.evals.robustness import Invariance, Spread
 from embedloom.evals.speed import Speed
 from embedloom.page.rendering import render
@@ -44,6 +44,7 @@ class RunSummary:
     base: str = ""
     rows: int = 0
     steps: tuple[TrainingStep, ...] = ()
+    scores: tuple[TrainingScore, ...] = ()
     tallies: tuple[Tally, ...] = ()
     data_page: str = ""
 
@@ -140,7 +141,7 @@ def _view(page: ComparisonPage) -> dict[str, Any]:
         "languages": [(table, _groups(table, colours)) for table in comparison.languages],
         "source": SOURCE,
         "runs": [
-            _RunView(run, training_curves(run.steps), [tally_view(one) for one in run.tallies if one.counts])
+            _RunView(run, training_curves(run.steps, run.scores), list(map(tally_view, run.tallies)))
             for run in page.runs
         ],
         "speeds": [

@@ -35,12 +35,18 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
     Raises:
         DataError: there is no such suite, or a set is missing or malformed.
     """
+    documents = None if limit is None else 10 * limit
     if name not in suite_names() and Path(name).is_dir():
-        sets = discover(Path(name), split=split)
-    else:
-        folder = data or _data_folder(name)
-        sets = [_limited_set(entry, folder, split) for entry in _entries(name)]
-    return sets if limit is None else [limited(found, rows=limit, documents=10 * limit) for found in sets]
+        return [limited(found, rows=limit, documents=documents) for found in discover(Path(name), split=split)]
+    folder = data or _data_folder(name)
+    return [
+        limited(
+            _one_set(entry["path"], folder, split),
+            rows=_least(entry.get("queries", entry.get("rows")), limit),
+            documents=_least(entry.get("documents"), documents),
+        )
+        for entry in _entries(name)
+    ]
 
 
 def suite_names() -> tuple[str, ...]:
@@ -103,17 +109,18 @@ def _drawn(rows: Sequence[Any], most: int | None) -> tuple[Any, ...]:
     return tuple(rows[place] for place in sorted(random.Random(SEED).sample(range(len(rows)), most)))
 
 
-def _limited_set(entry: dict[str, Any], folder: Path, split: str) -> EvalSet:
-    path = folder / entry["path"]
+def _least(*limits: int | None) -> int | None:
+    return min((one for one in limits if one is not None), default=None)
+
+
+def _one_set(name: str, folder: Path, split: str) -> EvalSet:
+    path = folder / name
     if not path.exists():
-        raise DataError(
-            f"not there, though the suite has it; --data names the folder in which {entry['path']} lies", path
-        )
+        raise DataError(f"not there, though the suite has it; --data names the folder in which {name} lies", path)
     found = discover(path, split=split)
     if len(found) != 1:
         raise DataError(f"holds {len(found)} sets; a suite's entry is one set", path)
-    one = replace(found[0], task=_name(path))
-    return limited(one, rows=entry.get("queries", entry.get("rows")), documents=entry.get("documents"))
+    return replace(found[0], task=_name(path))
 
 
 def _name(path: Path) -> str:
