@@ -17,6 +17,7 @@ import torch
 from embedloom.model.passes import computed_tokens, plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.engine import ALONE, Ranks
+from embedloom.train.heap import give_back_freed_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,4 +88,6 @@ def loss_and_gradients(
     for number in order:
         part = parts[number] if number in kept else vectors_of(number)
         ranks.backward(part, gradients[number], last=number == order[-1])
+        if device.type == "cpu":
+            give_back_freed_memory()
     return float(loss.detach())
