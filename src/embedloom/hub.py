@@ -14,19 +14,24 @@ LEFT = {"model": ["*.bin", "*.pt", "*.gguf", "*.onnx", "*.h5", "*.msgpack"], "da
 """Files that are not: weights for other readers."""
 
 
-def hub_folder(repository: str, kind: Literal["model", "dataset"], error: type[EmbedloomError]) -> Path:
+def hub_folder(
+    repository: str, kind: Literal["model", "dataset"], error: type[EmbedloomError], *, files: list[str] | None = None
+) -> Path:
     """The local folder of a repository.
 
     Args:
         repository: its name, as in `organisation/model`.
         kind: what it holds.
+        files: the only ones that are wanted; what is read of such a repository if left out.
         error: raised if there is no such folder; says what to do instead.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = snapshot_download(repository, repo_type=kind, allow_patterns=READ[kind], ignore_patterns=LEFT[kind])
+        found = snapshot_download(
+            repository, repo_type=kind, allow_patterns=files or READ[kind], ignore_patterns=LEFT[kind]
+        )
         return Path(found)
     except HFValidationError:
         raise error(f"hub:{repository} is not a repository name; expected hub:organisation/{kind}") from None

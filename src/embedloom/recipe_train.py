@@ -14,11 +14,11 @@ class Source(Section):
     """Training rows besides the synthetic ones."""
 
     data: str
-    """`sample:llm-written`, or `path:FILE.jsonl`."""
+    """`sample:llm-written`, `path:FILE.jsonl`, or `paper:SET`, a labelled set of the paper's mix from the hub."""
     instruction: str = ""
     """For rows that have none."""
     limit: int = Field(default=0, ge=0)
-    """Rows taken, drawn by the seed; 0 for all."""
+    """Rows taken, drawn by the seed; 0 for all, or for the paper's share of its sets."""
     weight: float = Field(default=1.0, gt=0)
     """How often a row stands in an epoch: 0.5 keeps half of the rows, 2.0 takes each twice."""
 

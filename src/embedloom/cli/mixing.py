@@ -29,6 +29,7 @@ def mix(run: Run) -> None:
     def work() -> dict[str, Any]:
         from embedloom.curate.decontaminate import contaminated, contamination
         from embedloom.data.evaluation_texts import evaluation_texts
+        from embedloom.data.paper_mix import paper_set
         from embedloom.data.training_rows import read_source
 
         index = contamination(text for path in against for text in evaluation_texts(path)) if against else None
@@ -38,7 +39,9 @@ def mix(run: Run) -> None:
         rejects: list[Reject] = []
         for source in sources:
             found = {row.id: row for row in read_source(source.data, instruction=source.instruction)}
-            new = [row for row in drawn(list(found.values()), source.limit, seed, "row") if row.id not in taken]
+            own = paper_set(source.data)
+            limit = source.limit or (own.rows if own is not None else 0)
+            new = [row for row in drawn(list(found.values()), limit, seed, "row") if row.id not in taken]
             taken.update(row.id for row in new)
             kept: list[Example] = []
             for row in new:

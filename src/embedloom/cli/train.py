@@ -140,11 +140,15 @@ def _counted(run: Run, *, count_tokens: bool) -> tuple[int, float, str]:
     if path.exists():
         examples = list(read_records(path, Example))
     else:
+        from embedloom.data.paper_mix import paper_set
         from embedloom.data.training_rows import read_source
 
-        sources = run.recipe.train.sources
+        named = [(source, paper_set(source.data)) for source in run.recipe.train.sources]
+        sources = [source for source, own in named if own is None]
         examples = [row for source in sources for row in read_source(source.data, instruction=source.instruction)]
         planned = sum(run.recipe.generate.counts.values())
+        # Nothing is fetched to be counted.
+        planned += sum(min(source.limit or own.rows, own.rows) for source, own in named if own is not None)
         if planned or not examples:
             if not planned:
                 raise RecipeError("no training rows: set generate.counts, name data in train.sources, or give --rows")

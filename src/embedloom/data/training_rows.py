@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from embedloom.data.paper_mix import paper_set, read_paper_set
 from embedloom.errors import DataError
 from embedloom.records import Example
 from embedloom.run import read_objects
@@ -55,11 +56,14 @@ def read_training_rows(path: Path, *, instruction: str = "", source: str = "") -
 
 
 def read_source(name: str, *, instruction: str = "") -> Iterator[Example]:
-    """Training rows by source name: `sample:llm-written`, which is in the package, or the path of a file.
+    """Training rows by source name: `sample:llm-written`, which is in the package, `paper:SET`, or the path of a file.
 
     Raises:
         DataError: an unknown sample, or a file that can't be read.
     """
+    if paper_set(name) is not None:
+        yield from read_paper_set(name, instruction=instruction)
+        return
     scheme, _, sample = name.partition(":")
     if scheme != "sample":
         yield from read_training_rows(Path(name.removeprefix("path:")), instruction=instruction)

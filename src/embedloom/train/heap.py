@@ -1,7 +1,7 @@
 """The process' heap between passes: what glibc keeps of freed memory is given back to the system.
 
-The tensors of a pass are freed in another order than they were made, and the next pass, of another shape, finds its room
-in pieces: beside what is alive the heap grew by as much again over a step of some passes.
+The tensors of a pass are freed in another order than they were made, and the next pass, of another shape, finds its
+room in pieces: beside what is alive the heap grew by as much again over a step of some passes.
 """
 
 from __future__ import annotations
