@@ -2,8 +2,8 @@
 
 Rows are of mixed length, each with a hard negative: SNLI's dev pairs, which bring one, and questions of Natural
 Questions and MedQuAD, whose negative is the best wrong passage of BM25. Both engines take the same batches in the same
-order, with the paper's loss (their MultipleNegativesRankingLoss at scale 50), and log it each step. Texts are cut at 128
-tokens: the graph of their whole batch takes 13 GB at 192.
+order, with the paper's loss (their MultipleNegativesRankingLoss at scale 50), and log it each step. Texts are cut at
+128 tokens: the graph of their whole batch takes 13 GB at 192.
 """
 
 from __future__ import annotations
