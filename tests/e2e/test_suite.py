@@ -152,10 +152,12 @@ def test_the_instructions_words_and_the_batch_are_told_in_the_report(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a=bm25", "a=bm25", "--suite", "."], "two models are called 'a'"),
+        (["a=bm25", "a=bm25", "--suite", "sets"], "two models are called 'a'; name them as LABEL=MODEL"),
+        (["bm25", "x=nowhere", "--suite", "sets"], "no model folder 'nowhere'"),
+        (["bm25", "--suite", "sets", "--baseline", "b"], "the baseline 'b' is none of the models: bm25"),
         (["bm25", "--suite", "nowhere"], "no suite 'nowhere'; expected core"),
         (["bm25", "--suite", "core", "--data", "."], "not there, though the suite has it"),
-        (["bm25", "--suite", ".", "--paraphrases"], "bm25 has no instruction and no vectors"),
+        (["bm25", "--suite", "sets", "--paraphrases"], "bm25 has no instruction and no vectors"),
     ],
 )
 def test_what_can_not_be_measured_is_one_sentence(
@@ -166,7 +168,10 @@ def test_what_can_not_be_measured_is_one_sentence(
     words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write(tmp_path / "sets" / "tatoeba" / "deu-eng.jsonl", [{"sentence1": "a", "sentence2": "b"}])
     answer = call(capsys, "eval", *arguments)
+    # Nothing was measured before it was said.
+    assert answer.out == ""
     assert (answer.status, answer.error.count("\n")) == (2, 1), answer.error
     assert words in answer.error
 
@@ -234,7 +239,7 @@ PAIR = '{"sentence1": "a", "sentence2": "b", "score": 1}\n'
         ),
     ],
 )
-def test_a_malformed_set_ends_with_one_sentence_before_any_model_is_opened(
+def test_a_malformed_set_ends_with_one_sentence_before_any_model_is_looked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str | None], words: str
 ) -> None:
     for name, content in files.items():

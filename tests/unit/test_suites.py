@@ -12,7 +12,7 @@ from embedloom.data.beir import RetrievalSet, write_beir
 from embedloom.errors import DataError
 from embedloom.evals.languages import language_groups, task_language
 from embedloom.evals.measured import set_content
-from embedloom.evals.suite import discover, evaluate
+from embedloom.evals.suite import EvalSet, discover, evaluate
 from embedloom.evals.suites import limited, open_suite, suite_names
 from embedloom.records import Document
 from word_embedder import WordEmbedder
@@ -129,6 +129,25 @@ def test_named_suites_look_where_the_environment_says(
     monkeypatch.setenv("EMBEDLOOM_SHARED", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="no folder of data for the suite 'core'"):
         open_suite("core")
+
+
+def test_a_suite_may_name_tasks_of_mteb(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def mteb_sets(name: str, *, split: str) -> list[EvalSet]:
+        asked.append((name, split))
+        return discover(data / "sts")
+
+    monkeypatch.setattr("embedloom.evals.suites.mteb_sets", mteb_sets)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "suite.toml"
+    path.write_text('sets = [{ path = "mteb:STS17", rows = 4 }]', encoding="utf-8")
+    found = open_suite(str(path))
+    assert [(one.task, one.limit) for one in found] == [
+        ("sts17-en-en", "4 of 30 pairs"),
+        ("sts17-es-en", "4 of 30 pairs"),
+    ]
+    assert asked == [("STS17", "test")]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,11 @@ class Results:
         self.folder = folder
         self._log, self._speeds, self._known = log, speeds, known
 
+    @property
+    def models(self) -> set[str]:
+        """Names of the models that it has results of."""
+        return {model for model, _ in self._known}
+
     def known(self, model: str, identity: str) -> SetResult | None:
         """The result with this id under this name, if it is there."""
         from embedloom.evals.measured import result_of
@@ -234,14 +239,25 @@ def machine() -> str:
             name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
     except OSError:
         pass
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{name}, {cores} core{'' if cores == 1 else 's'}"
 
 
-def need_vectors(models: Sequence[Named], *, paraphrases: bool, invariance: bool) -> None:
-    """Refuses what BM25 can't do.
+def check_models(models: Sequence[Named], *, paraphrases: bool, invariance: bool) -> None:
+    """Refuses, before an hour of measuring, what the last model would end with.
 
     Raises:
-        ModelError: it is asked for its instructions or vectors.
+        ModelError: BM25 is asked for its instructions or vectors, two models have one label, or one isn't there.
     """
+    from embedloom.evals.endpoint import SCHEME
+    from embedloom.model.names import model_folder
+
+    labels = [model.label for model in models]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ModelError(f"two models are called {label!r}; name them as LABEL=MODEL")
     if (paraphrases or invariance) and any(model.model == BM25_NAME for model in models):
         raise ModelError("bm25 has no instruction and no vectors; leave out --paraphrases and --invariance")
+    for model in models:
+        if model.model != BM25_NAME and not model.model.startswith(SCHEME):
+            model_folder(model.model, notice)

@@ -69,22 +69,19 @@ def command(
     With a folder of results, the default for a suite, what was measured is not measured again and no text is encoded
     twice: an interrupted evaluation goes on where it stopped. For one model alone --cache does that.
     """
-    from embedloom.cli.comparing import VECTORS, Opening, named, need_vectors, results_folder, write_scores
+    from embedloom.cli.comparing import VECTORS, Opening, check_models, named, results_folder, write_scores
     from embedloom.errors import DataError
     from embedloom.evals.measured import set_content
 
     if suite is None and len(names) < 2:
         raise click.UsageError("Missing argument 'SET...'; or give a --suite.")
     models = [named(name) for name in (names if suite is not None else names[:1])]
-    labels = [model.label for model in models]
-    if len(set(labels)) < len(labels):
-        raise DataError(f"two models are called {next(one for one in labels if labels.count(one) > 1)!r}; LABEL=MODEL")
-    need_vectors(models, paraphrases=paraphrases, invariance=invariance)
     sets = (
         _suite(suite, data, split, limit)
         if suite is not None
         else [s for path in names[1:] for s in _sets(path, split)]
     )
+    check_models(models, paraphrases=paraphrases, invariance=invariance)
     folder = results or (FOLDER if suite is not None else None)
     # A fingerprint says nothing of the precision: what was made in one that was asked for stays apart.
     apart = "" if dtype == "auto" else f"-{dtype}"
@@ -94,6 +91,8 @@ def command(
     how = Opening(dtype, max_length, processes)
     scores: list[Score] = []
     with nullcontext() if folder is None else results_folder(folder) as kept:
+        if kept is not None and baseline and baseline not in {model.label for model in models} | kept.models:
+            raise DataError(f"the baseline {baseline!r} is none of the models: {', '.join(m.label for m in models)}")
         for model in models:
             for found in _measure(model, sets, contents, how, instruction, cache, kept, paraphrases, invariance):
                 scores += found

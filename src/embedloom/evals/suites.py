@@ -13,6 +13,7 @@ from typing import Any
 
 from embedloom.data.beir import RetrievalSet
 from embedloom.errors import DataError
+from embedloom.evals.mteb_tasks import SCHEME, mteb_sets
 from embedloom.evals.suite import EvalSet, discover
 
 SEED = 1
@@ -27,7 +28,8 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
     """The sets of a suite.
 
     Args:
-        name: a suite of `suites.toml`, a TOML file with `sets` as there, or a folder: every set below it.
+        name: a suite of `suites.toml`, a TOML file with `sets` as there, also such as `mteb:STSBenchmark`, or a folder:
+            every set below it.
         data: where a named suite's sets lie; by default below EMBEDLOOM_SHARED, or in `../shared/data`.
         split: which part of a set.
         limit: at most so many queries, pairs or texts of each set, and ten times as many documents.
@@ -38,14 +40,18 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
     documents = None if limit is None else 10 * limit
     if name not in suite_names() and Path(name).is_dir():
         return [limited(found, rows=limit, documents=documents) for found in discover(Path(name), split=split)]
-    folder = data or _data_folder(name)
+    entries = _entries(name)
+    folder = data
+    if folder is None and not all(entry["path"].startswith(SCHEME) for entry in entries):
+        folder = _data_folder(name)
     return [
         limited(
-            _one_set(entry["path"], folder, split),
+            found,
             rows=_least(entry.get("queries", entry.get("rows")), limit),
             documents=_least(entry.get("documents"), documents),
         )
-        for entry in _entries(name)
+        for entry in entries
+        for found in _sets_of(entry["path"], folder, split)
     ]
 
 
@@ -113,14 +119,16 @@ def _least(*limits: int | None) -> int | None:
     return min((one for one in limits if one is not None), default=None)
 
 
-def _one_set(name: str, folder: Path, split: str) -> EvalSet:
-    path = folder / name
+def _sets_of(name: str, folder: Path | None, split: str) -> list[EvalSet]:
+    if name.startswith(SCHEME):
+        return mteb_sets(name.removeprefix(SCHEME), split=split)
+    path = (folder or Path()) / name
     if not path.exists():
         raise DataError(f"not there, though the suite has it; --data names the folder in which {name} lies", path)
     found = discover(path, split=split)
     if len(found) != 1:
         raise DataError(f"holds {len(found)} sets; a suite's entry is one set", path)
-    return replace(found[0], task=_name(path))
+    return [replace(found[0], task=_name(path))]
 
 
 def _name(path: Path) -> str:
