@@ -24,6 +24,9 @@ SENTENCES = (
 KINDS = ("gemma3", "llama", "qwen3", "mistral")
 """Decoders as their makers ship them: with the tokenizer's class, its BOS or none, and its attention."""
 
+BASES = (*KINDS, "qwen2", "smollm2")
+"""Every family of base models: Qwen 2 has biases and pads with its EOS, SmolLM2 has a BOS that is never put."""
+
 ENCODERS = ("bert", "xlm-roberta", "modernbert")
 """Models that look at later tokens too, with the token of their kind at a text's beginning and end."""
 
@@ -32,6 +35,8 @@ SPECIAL = {
     "llama": ("<pad>", "</s>", "<s>", "<unk>"),
     "qwen3": ("<|pad|>", "<|endoftext|>", None, None),
     "mistral": (None, "</s>", "<s>", "<unk>"),
+    "qwen2": ("<|endoftext|>", "<|endoftext|>", None, None),
+    "smollm2": (None, "<|endoftext|>", "<|endoftext|>", "<|endoftext|>"),
     "bert": ("[PAD]", None, None, "[UNK]"),
     "xlm-roberta": ("<pad>", "</s>", "<s>", "<unk>"),
     "modernbert": ("[PAD]", None, None, "[UNK]"),
@@ -81,7 +86,7 @@ def tokenizer_of(kind: str, *, puts_bos: bool | None = None, template: str | Non
 
     pad, eos, bos, unknown = SPECIAL[kind]
     backend = Tokenizer.from_str(_bpe())
-    if bos is not None and puts_bos is not False:
+    if bos is not None and (kind != "smollm2" if puts_bos is None else puts_bos):
         backend.post_processor = TemplateProcessing(
             single=[f"{bos}:0", "$A:0"], pair=None, special_tokens=[(bos, backend.token_to_id(bos))]
         )
@@ -166,6 +171,7 @@ def _config(kind: str, **changes: Any) -> Any:
         LlamaConfig,
         MistralConfig,
         ModernBertConfig,
+        Qwen2Config,
         Qwen3Config,
         XLMRobertaConfig,
     )
@@ -187,6 +193,8 @@ def _config(kind: str, **changes: Any) -> Any:
     if kind == "gemma3":
         settings |= {"head_dim": 8, "sliding_window": WINDOW, "query_pre_attn_scalar": 8}
         settings |= {"layer_types": ["sliding_attention", "full_attention"]}
+    if kind == "smollm2":
+        settings |= {"tie_word_embeddings": True, "rope_theta": 100_000.0}
     if kind == "qwen3":
         settings |= {"head_dim": 8}
     if kind == "mistral":
@@ -200,7 +208,9 @@ def _config(kind: str, **changes: Any) -> Any:
     kinds: dict[str, Any] = {
         "gemma3": Gemma3TextConfig,
         "llama": LlamaConfig,
+        "qwen2": Qwen2Config,
         "qwen3": Qwen3Config,
+        "smollm2": LlamaConfig,
         "mistral": MistralConfig,
         "bert": BertConfig,
         "xlm-roberta": XLMRobertaConfig,
