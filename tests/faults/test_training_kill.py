@@ -8,27 +8,27 @@ import torch
 
 from embedloom.run import read_records
 from embedloom.train.loop import LOG_FILE, StepLog
-from embedloom.train.state import steps_done
+from embedloom.train.state import best_score, steps_done, trained
 from killing import kill, start
-from toy_training import figures, toy_training, weights
+from toy_training import figures, finds_its_own, toy_training, weights
 
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from toy_training import toy_training
+from toy_training import finds_its_own, toy_training
 print("ready", flush=True)
 
 def told(log):
     print(log.step, flush=True)
     time.sleep(0.03)
 
-toy_training(Path(sys.argv[1]), on_step=told)
+toy_training(Path(sys.argv[1]), on_step=told, development=finds_its_own())
 """
 
 
 def test_a_killed_training_goes_on_to_the_same_digits(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    whole, logs = toy_training(tmp_path / "whole")
+    whole, logs = toy_training(tmp_path / "whole", development=finds_its_own())
     parts = tmp_path / "parts"
     reached = []
     for until in ("4\n", "7\n"):
@@ -44,7 +44,10 @@ def test_a_killed_training_goes_on_to_the_same_digits(tmp_path: Path) -> None:
     assert reached == [0, 3]
     assert steps_done(parts) == 6
     assert len(list(read_records(parts / LOG_FILE, StepLog))) >= 7
-    resumed, again = toy_training(parts)
+    resumed, again = toy_training(parts, development=finds_its_own())
     assert figures(again) == figures(logs)
     assert weights(resumed) == weights(whole)
+    # And what was best so far is known across the kills.
+    assert best_score(parts) == best_score(tmp_path / "whole")
+    assert weights(trained(resumed, parts)) == weights(trained(whole, tmp_path / "whole"))
     assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
