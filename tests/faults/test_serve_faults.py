@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from embedloom.llm.scripted import ScriptedLLM
 from embedloom.model.encoder import open_encoder
 from embedloom.records import Document
 from embedloom.search.index import create_index
@@ -26,7 +27,7 @@ from embedloom.serve.service import Service
 from fakes import HashEmbedder
 from tiny import save_tiny
 
-POSTS = ("/v1/embeddings", "/v1/search", "/v1/rerank")
+POSTS = ("/v1/embeddings", "/v1/search", "/v1/rerank", "/v1/ask", "/v1/attribute", "/v1/map")
 SECRET = "Zanzibar"
 
 
@@ -52,7 +53,10 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     encoder = open_encoder(save_tiny(folder / "model"), max_length=32)
     index = create_index(folder / "index", [Document("a", "red fox"), Document("b", "boats")], encoder)
     limits = Limits(body_bytes=20_000, texts=8, characters=500)
-    with TestClient(make_app(Service(encoder, index=index, limits=limits))) as client:
+    script = folder / "script.jsonl"
+    script.write_text('{"text": "At noon [1]."}\n', encoding="utf-8")
+    app = make_app(Service(encoder, index=index, limits=limits), chats=[ScriptedLLM(script)])
+    with TestClient(app) as client:
         yield client
 
 
@@ -124,9 +128,17 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 KEYS = st.sampled_from(
-    ["input", "query", "documents", "k", "top_n", "dimensions", "model", "instruction", "input_type", "truncate"]
-)
-GOOD = st.sampled_from([{"input": "red fox"}, {"query": "fox"}, {"query": "fox", "documents": ["a", {"text": "b"}]}])
+    [
+        "input", "query", "documents", "k", "top_n", "dimensions", "model", "instruction", "input_type", "truncate",
+        "text", "question", "threshold", "points", "seed", "highlight",
+    ]
+)  # fmt: skip
+GOOD = st.sampled_from(
+    [
+        {"input": "red fox"}, {"query": "fox"}, {"query": "fox", "documents": ["a", {"text": "b"}]}, {},
+        {"query": "fox", "highlight": True}, {"text": "A red fox. Boats."}, {"question": "where?"}, {"points": 3},
+    ]
+)  # fmt: skip
 CHANGES = st.dictionaries(KEYS, VALUES, max_size=3)
 
 
@@ -341,6 +353,7 @@ def test_no_text_of_a_request_is_logged(http: TestClient, caplog: pytest.LogCapt
     bodies = (
         f'{{"input": "{SECRET}"}}', f'{{"input": "{SECRET}", ', f'{{"input": "a", "instruction": "{SECRET}"}}',
         f'{{"query": "{SECRET}", "documents": ["{SECRET}"]}}', f'{{"query": "{SECRET}"}}', f'{{"{SECRET}": 1}}',
+        f'{{"text": "{SECRET}", "threshold": 1}}', f'{{"question": "{SECRET}"}}',
         f'{{"input": "{SECRET}", "dimensions": "{SECRET}"}}', f'{{"input": "a", "model": "{SECRET}"}}',
     )  # fmt: skip
     with caplog.at_level(logging.DEBUG, "embedloom"):

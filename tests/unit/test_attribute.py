@@ -14,8 +14,9 @@ from embedloom.cli.attribute import command
 from embedloom.errors import DataError, FingerprintError
 from embedloom.model.encoder import open_encoder
 from embedloom.records import Document
-from embedloom.search.attribute import attribute, background_threshold, spans, statements
+from embedloom.search.attribute import attribute, background_threshold
 from embedloom.search.index import VectorIndex, create_index
+from embedloom.search.spans import spans, statements
 from fakes import HashEmbedder
 from tiny import save_tiny
 from word_embedder import WordEmbedder

@@ -255,13 +255,14 @@ def test_health_says_when_it_takes_no_more() -> None:
 def test_the_description_names_every_endpoint_and_its_body(http: TestClient) -> None:
     description = http.get("/openapi.json").json()
     assert set(description["paths"]) == {
-        "/v1/embeddings", "/v1/search", "/v1/rerank", "/v1/models", "/healthz", "/metrics",
+        "/v1/embeddings", "/v1/search", "/v1/rerank", "/v1/ask", "/v1/attribute", "/v1/map", "/v1/models", "/healthz",
+        "/metrics",
     }  # fmt: skip
-    for path in ("/v1/embeddings", "/v1/search", "/v1/rerank"):
+    for path in ("/v1/embeddings", "/v1/search", "/v1/rerank", "/v1/ask", "/v1/attribute", "/v1/map"):
         reference = description["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
         body = description["components"]["schemas"][reference.rpartition("/")[2]]
         assert body["additionalProperties"] is False
-        given = {key: ["x"] if key == "documents" else "x" for key in body["required"]}
+        given = {key: ["x"] if key == "documents" else "x" for key in body.get("required", ())}
         unknown = http.post(path, json=given | {"nonsense": 1}).json()["error"]
         assert (unknown["param"], "takes model" in unknown["message"]) == ("nonsense", True)
 
@@ -271,11 +272,13 @@ def test_the_page_stands_alone(http: TestClient) -> None:
     assert page.headers["content-type"].startswith("text/html")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
-    assert re.search(r"script-src 'sha256-[\w+/]+=*';", policy)
+    assert re.search(r"style-src 'sha256-[\w+/]+=*'; script-src 'sha256-[\w+/]+=*';", policy)
+    assert "unsafe" not in policy
     assert page.text.count("<script") == 1
     assert "http:" not in page.text.replace("http-equiv", "")
     assert "https:" not in page.text
-    assert "innerHTML" not in page.text
+    for way in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "style=", "onclick"):
+        assert way not in page.text
 
 
 def test_an_embedder_that_takes_text_alone_refuses_token_ids(words: TestClient) -> None:

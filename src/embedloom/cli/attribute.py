@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.argument("index", type=click.Path(path_type=Path))
 @click.option("--model", required=True, help="The model that made the index; another one is refused.")
 @click.option("--text", required=True, type=click.File(encoding="utf-8"), help="The text; - reads it.")
-@click.option("--threshold", type=click.FloatRange(-1, 1), help="Cosine of a source; if left out, measured.")
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Cosine of a source; if left out, the index's own.")
 @click.option("--instruction", help="What a sentence of the text is to the model.")
 @click.option("-k", "--documents", type=click.IntRange(min=1), default=5, show_default=True, help="For a sentence.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a sentence.")
@@ -33,7 +33,8 @@ def command(
     from embedloom.cli.progress import notice
     from embedloom.errors import DataError
     from embedloom.records import dumps
-    from embedloom.search.attribute import INSTRUCTION, attribute, background_threshold
+    from embedloom.search.attribute import INSTRUCTION, attribute
+    from embedloom.search.calibration import measured_threshold, stored_threshold
     from embedloom.search.index import open_index
 
     try:
@@ -44,8 +45,11 @@ def command(
     embedder = open_embedder(model, notice=notice)
     used = INSTRUCTION if instruction is None else instruction
     if threshold is None:
-        threshold = background_threshold(opened, embedder, instruction=used)
-        notice(f"threshold {threshold:.3f}, measured on the index; --threshold {threshold:.3f} spares that")
+        opened.check(embedder)
+        threshold = stored_threshold(opened, instruction=used)
+    if threshold is None:
+        threshold = measured_threshold(opened, embedder, instruction=used)
+        notice(f"threshold {threshold:.3f}, measured on the index and kept with it; --threshold takes another")
     for found in attribute(content, opened, embedder, threshold=threshold, k=documents, instruction=used):
         if as_json:
             click.echo(dumps(found))

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from embedloom.records import LLM
     from embedloom.search.index import VectorIndex
 
 KEY_VARIABLE = "EMBEDLOOM_API_KEY"
+CHATS = 8
+"""Questions that a server of a language model is asked at a time."""
 
 
 @click.command("serve")
@@ -21,6 +24,13 @@ KEY_VARIABLE = "EMBEDLOOM_API_KEY"
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--name", default="", help="What clients call the model; MODEL if left out.")
 @click.option("--instruction", help="Of queries that bring none, instead of the index's own.")
+@click.option(
+    "--chat", default="", metavar="LLM",
+    help="Language model that answers questions, such as openai:NAME or local:registry:gemma3-270m.",
+)  # fmt: skip
+@click.option("--chat-url", default="", help="Address of an OpenAI-compatible server, for --chat openai:NAME.")
+@click.option("--chat-key-env", default="", metavar="NAME", help="Environment variable with that server's key.")
+@click.option("--threshold", type=click.FloatRange(-1, 1), help="Cosine of a source; if left out, the index's own.")
 @click.option(
     "--api-key-env", default=KEY_VARIABLE, show_default=True, metavar="NAME",
     help="Environment variable with the key that clients must show; empty or unset asks for none.",
@@ -41,6 +51,10 @@ def command(
     port: int,
     name: str,
     instruction: str | None,
+    chat: str,
+    chat_url: str,
+    chat_key_env: str,
+    threshold: float | None,
     api_key_env: str,
     dtype: str,
     max_length: int | None,
@@ -52,7 +66,7 @@ def command(
     batch_wait: float,
     drain: int,
 ) -> None:
-    """Serves MODEL over HTTP: OpenAI's embeddings with roles, search, reranking, and a search page at /.
+    """Serves MODEL over HTTP: OpenAI's embeddings with roles, search, reranking, answers and sources, and a page at /.
 
     A text waits at most --batch-wait for company when the model is free. SIGTERM and Ctrl-C end the server once the
     requests in flight are answered.
@@ -77,6 +91,7 @@ def command(
     hosts = {"localhost", "127.0.0.1", "[::1]", host} if local and not key else None
     # Before the model is read, which takes a while: an address that can't be had is told at once.
     with bind(host, port) as bound:
+        chats = _chats(chat, url=chat_url, key_env=chat_key_env, seconds=timeout)
         if not local and not key:
             notice(f"warning: whoever reaches {host} can use this server; set {api_key_env} to ask for a key")
         service = Service(
@@ -90,7 +105,8 @@ def command(
         _log_to_standard_error()
         address = address_of(bound)
         told = f"serving {service.name} (fingerprint {service.embedder.fingerprint}) at {address}; page: {address}/"
-        serve(make_app(service, key=key, hosts=hosts), bound, drain=drain, started=lambda: notice(told))
+        app = make_app(service, key=key, hosts=hosts, chats=chats, threshold=threshold)
+        serve(app, bound, drain=drain, started=lambda: notice(told))
     notice("all requests are answered; ended")
 
 
@@ -98,6 +114,26 @@ def _opened(index: Path | None) -> VectorIndex | None:
     from embedloom.search.index import open_index
 
     return None if index is None else open_index(index)
+
+
+def _chats(name: str, *, url: str, key_env: str, seconds: float) -> list[LLM]:
+    """The language models of questions: one in this process, several clients of a server."""
+    from embedloom.cli.progress import notice
+    from embedloom.errors import ModelError
+    from embedloom.llm.names import open_llm
+
+    if name.startswith("batch:"):
+        raise ModelError("a batch model doesn't answer now; expected --chat openai:NAME or local:MODEL")
+    if not name:
+        return []
+    count, options = 1, {}
+    if name.startswith("openai:"):
+        count = CHATS
+        options = {"base_url": url, "api_key_env": key_env, "retries": 1, "timeout": seconds, "patience": seconds}
+    return [
+        open_llm(name, temperature=0.0, top_p=1.0, top_k=0, batch_size=1, notice=notice, **options)
+        for _ in range(count)
+    ]
 
 
 def _log_to_standard_error() -> None:

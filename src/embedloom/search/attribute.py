@@ -8,39 +8,22 @@ corpus, so `background_threshold` measures it on the index itself.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedloom.data.words import normalised, sentences, words
 from embedloom.errors import DataError
+from embedloom.search.spans import VERBATIM, EncodedSpans, Source, statements, uncited
 
 if TYPE_CHECKING:
-    from embedloom.records import Document, Embedder, Progress, Vectors
+    from embedloom.records import Embedder, Progress
     from embedloom.search.index import VectorIndex
 
 INSTRUCTION = "Given a statement, find the text that supports it"
-VERBATIM = 1.0
-"""Score of a span that holds the sentence word for word."""
-
-_MARKER = re.compile(r"^\s*(?:[-*•>#]+|\d{1,3}[.)])\s+")
-_CITATION = re.compile(r"\s*\[\d{1,3}(?:[,;\s]+\d{1,3})*\]")
-"""A number in brackets, as `rag` has answers cite: not part of what a sentence says."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A span of a document that supports a sentence: characters `start` to `end` of `Document.content`."""
-
-    document_id: str
-    score: float
-    start: int
-    end: int
-    text: str
+LEVEL = 0.9
+"""Share of sentences that chance must not reach the threshold for; chosen on one half of benchmarks/attribution.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +82,7 @@ def background_threshold(
     *,
     instruction: str = INSTRUCTION,
     sample: int = 32,
-    level: float = 0.9,
+    level: float = LEVEL,
     k: int = 3,
     seed: int = 0,
     progress: Progress | None = None,
@@ -119,6 +102,21 @@ def background_threshold(
     Returns:
         A cosine; of an index with a single document nothing can be measured, and it is 0.
     """
+    best = background_scores(index, embedder, instruction=instruction, sample=sample, k=k, seed=seed, progress=progress)
+    return float(np.quantile(best, level)) if best else 0.0
+
+
+def background_scores(
+    index: VectorIndex,
+    embedder: Embedder,
+    *,
+    instruction: str = INSTRUCTION,
+    sample: int = 32,
+    k: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[float]:
+    """For sentences of the corpus the best score of a span of another document; arguments as `background_threshold`."""
     documents = index.sample(sample, seed=seed)
     drawn: list[tuple[str, str]] = []
     for number, document in enumerate(documents):
@@ -126,7 +124,7 @@ def background_threshold(
         if candidates:
             drawn.append((document.id, random.Random(f"{seed}/{number}").choice(candidates)))
     if not drawn:
-        return 0.0
+        return []
     scored = _scored([sentence for _, sentence in drawn], index, embedder, instruction, k, progress)
     best = []
     for (own, _), sources in zip(drawn, scored, strict=True):
@@ -134,24 +132,7 @@ def background_threshold(
         others = [source.score for source in sources if source.document_id != own and source.score < VERBATIM]
         if others:
             best.append(max(others))
-    return float(np.quantile(best, level)) if best else 0.0
-
-
-def statements(text: str) -> list[str]:
-    """The sentences of a text that may hold paragraphs and lists; what has no word is none."""
-    found = (one for line in text.splitlines() for one in sentences(_MARKER.sub("", line)))
-    return [one for one in found if words(_CITATION.sub("", one))]
-
-
-def spans(content: str) -> list[tuple[int, int]]:
-    """Where the runs of one or two sentences of a document begin and end, in characters."""
-    places: list[tuple[int, int]] = []
-    end = 0
-    for sentence in statements(content):
-        start = content.index(sentence, end)
-        end = start + len(sentence)
-        places.append((start, end))
-    return places + [(first[0], second[1]) for first, second in pairwise(places)]
+    return best
 
 
 def _scored(
@@ -164,36 +145,14 @@ def _scored(
 ) -> list[list[Source]]:
     """For each sentence the best span of each document that it finds, best first."""
     index.check(embedder)
-    said = [_CITATION.sub("", sentence) for sentence in found]
+    said = [uncited(sentence) for sentence in found]
     q_QD = embedder.encode_queries(said, instruction, progress=progress)
     hits = index.search_vectors(q_QD, k)
-    ids = sorted({hit.document_id for row in hits for hit in row})
-    documents = {document.id: document for document in index.documents(ids)}
-    places = {identity: spans(document.content) for identity, document in documents.items()}
-    texts = sorted({documents[i].content[start:end] for i in ids for start, end in places[i]})
-    vectors = dict(zip(texts, embedder.encode_documents(texts, progress=progress), strict=True)) if texts else {}
+    documents = index.documents(sorted({hit.document_id for row in hits for hit in row}))
+    encoded = EncodedSpans(documents, embedder, progress=progress)
     out = []
     for q_D, sentence, row in zip(q_QD, said, hits, strict=True):
-        exact = normalised(sentence)
-        best = [
-            _best(q_D, exact, documents[hit.document_id], places[hit.document_id], vectors)
-            for hit in row
-            if places[hit.document_id]
-        ]
-        out.append(sorted(best, key=lambda source: (-source.score, source.document_id)))
+        best = [encoded.best(q_D, hit.document_id, said=sentence) for hit in row]
+        found_sources = [source for source in best if source is not None]
+        out.append(sorted(found_sources, key=lambda source: (-source.score, source.document_id)))
     return out
-
-
-def _best(
-    q_D: Vectors, exact: str, document: Document, places: Sequence[tuple[int, int]], vectors: dict[str, Vectors]
-) -> Source:
-    content = document.content
-    chosen, most = places[0], -2.0
-    for start, end in places:
-        # Single sentences come first, so that a quotation is found in its own sentence.
-        if f" {exact} " in f" {normalised(_CITATION.sub('', content[start:end]))} ":
-            return Source(document.id, VERBATIM, start, end, content[start:end])
-        score = float((vectors[content[start:end]].astype(np.float64) * q_D).sum())
-        if score > most:
-            chosen, most = (start, end), score
-    return Source(document.id, min(most, 0.9999), *chosen, content[chosen[0] : chosen[1]])

@@ -15,7 +15,7 @@ from embedloom.errors import DataError, ModelError
 from embedloom.records import LLM, Generation, Prompt, Reject, content_id
 
 if TYPE_CHECKING:
-    from embedloom.records import Embedder
+    from embedloom.records import Document, Embedder, Hit
     from embedloom.search.index import VectorIndex
 
 PASSAGE_CHARACTERS = 1500
@@ -85,10 +85,14 @@ def find_passages(
     if not question.strip():
         raise DataError("the question is empty")
     [hits] = index.search([question], embedder, instruction, k)
-    documents = index.documents([hit.document_id for hit in hits])
+    return numbered(list(zip(hits, index.documents([hit.document_id for hit in hits]), strict=True)))
+
+
+def numbered(found: Sequence[tuple[Hit, Document]]) -> list[Passage]:
+    """Hits with their documents as passages, numbered from 1."""
     return [
         Passage(number, hit.document_id, hit.score, _shown(document.content))
-        for number, (hit, document) in enumerate(zip(hits, documents, strict=True), 1)
+        for number, (hit, document) in enumerate(found, 1)
     ]
 
 

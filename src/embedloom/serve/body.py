@@ -72,6 +72,7 @@ class SearchBody(Body):
     query: str
     k: int = Field(10, ge=1, description="How many hits.")
     include_text: bool = Field(True, description="Title and text of the hits, too.")
+    highlight: bool = Field(False, description="The sentence or two of each hit that are nearest to the query, too.")
 
 
 class RerankText(BaseModel):
@@ -90,6 +91,31 @@ class RerankBody(Body):
     documents: Annotated[list[str | RerankText], FailFast()]
     top_n: int | None = Field(None, ge=1, description="How many results; all if left out.")
     return_documents: bool = False
+
+
+class AskBody(Body):
+    """`/v1/ask`: an answer from the index's passages."""
+
+    question: str
+    k: int = Field(5, ge=1, description="How many passages the language model is shown.")
+
+
+class AttributeBody(Body):
+    """`/v1/attribute`: the sources of a text's sentences."""
+
+    text: str
+    k: int = Field(5, ge=1, description="Documents looked at for a sentence.")
+    threshold: float | None = Field(
+        None, ge=-1, le=1, allow_inf_nan=False, description="Cosine of a source; the index's own if left out."
+    )
+    instruction: str | None = Field(None, description="What a sentence is to the model.")
+
+
+class MapBody(Body):
+    """`/v1/map`: documents of the index in the plane."""
+
+    points: int = Field(2000, ge=1, description="How many documents; drawn at random where the index has more.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of the draw.")
 
 
 B = TypeVar("B", bound=Body)

@@ -8,12 +8,15 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from embedloom import __version__
-from embedloom.serve.body import EmbeddingsBody, RerankBody, SearchBody
+from embedloom.serve.body import AskBody, AttributeBody, EmbeddingsBody, MapBody, RerankBody, SearchBody
 
 POSTED = {
     "/v1/embeddings": (EmbeddingsBody, "Vectors of texts, in OpenAI's form"),
     "/v1/search": (SearchBody, "The nearest documents of the index"),
     "/v1/rerank": (RerankBody, "Documents by their cosine to a query"),
+    "/v1/ask": (AskBody, "An answer from the index's passages, by a language model that cites them"),
+    "/v1/attribute": (AttributeBody, "For each sentence of a text the spans of documents that support it, or none"),
+    "/v1/map": (MapBody, "Documents of the index in the plane, in groups"),
 }
 READ = {
     "/v1/models": "The model served",
@@ -24,7 +27,7 @@ REFUSALS = {
     "400": "Not what this endpoint takes",
     "401": "No valid API key",
     "403": "Not this server's local name",
-    "404": "No such model or index",
+    "404": "No such model, or no index or language model here",
     "405": "Another method",
     "408": "The body did not come in time",
     "413": "Body too large",
@@ -32,6 +35,7 @@ REFUSALS = {
     "422": "Beyond a limit of this server",
     "429": "Queue full; Retry-After says when to come back",
     "500": "The model failed",
+    "502": "The language model gave no answer",
     "503": "Shutting down",
     "504": "No answer in time",
 }

@@ -18,6 +18,7 @@ KINDS = {
     422: "invalid_request_error",
     429: "rate_limit_error",
     500: "server_error",
+    502: "server_error",
     503: "overloaded_error",
     504: "timeout_error",
 }
@@ -70,6 +71,11 @@ def busy(seconds: float) -> RefusedError:
     """429: come back in about so many seconds."""
     wait = str(min(max(math.ceil(seconds), 1), 60))
     return RefusedError(429, f"the queue is full; try again in {wait} s", "queue_full", headers={"retry-after": wait})
+
+
+def silent() -> RefusedError:
+    """502: the language model gave no answer; what it said instead is in no message, as it may hold the request."""
+    return RefusedError(502, "the language model gave no answer; ask again, or later", "no_answer")
 
 
 def closing() -> RefusedError:

@@ -86,12 +86,22 @@ class Service:
         if name is not None and name != self.name:
             raise RefusedError(404, f"no such model here; this server has {self.name!r}", "model_not_found", "model")
 
-    def check_search(self, k: int) -> None:
-        """Raises `RefusedError` if there is no index, or `k` is beyond the limit."""
+    def searched(self, k: int = 1, *, most: int = 0) -> VectorIndex:
+        """The index.
+
+        Args:
+            k: hits that are asked for.
+            most: that are allowed; by default as many as a search may give.
+
+        Raises:
+            RefusedError: there is no index, or `k` is beyond the limit.
+        """
         if self.index is None:
             raise RefusedError(404, "this server has no index; start it with --index DIR", "no_index")
-        if k > self.limits.hits:
-            raise beyond_limit(f"k is {k}; this server gives {self.limits.hits:,} hits at most", "k")
+        most = most or self.limits.hits
+        if k > most:
+            raise beyond_limit(f"k is {k}; this server looks at {most:,} documents at most here", "k")
+        return self.index
 
     async def rows(self, inputs: Sequence[Input], instruction: str | None, call: Call, *, key: str) -> list[Row]:
         """Rows of queries under an instruction, or of documents where it is None.
@@ -117,8 +127,20 @@ class Service:
                 unit = "characters" if isinstance(given, str) else "token ids"
                 what = f"text {number} has {len(given):,} {unit}; this server takes {limits.characters:,}"
                 raise beyond_limit(what, key)
-        if instruction is not None and len(instruction) > limits.characters:
-            raise beyond_limit(f"the instruction is longer than {limits.characters:,} characters", "instruction")
+        self.check_instruction(instruction)
+        rows = await self.split(inputs, instruction, key=key)
+        call.texts += len(rows)
+        call.tokens += sum(row.length for row in rows)
+        call.cut += sum(row.cut for row in rows)
+        return rows
+
+    def check_instruction(self, instruction: str | None) -> None:
+        """Raises `RefusedError` if an instruction is too long."""
+        if instruction is not None and len(instruction) > self.limits.characters:
+            raise beyond_limit(f"the instruction is longer than {self.limits.characters:,} characters", "instruction")
+
+    async def split(self, inputs: Sequence[Input], instruction: str | None, *, key: str) -> list[Row]:
+        """As `rows`, of inputs that need no look: the server's own texts, or those of a request that was looked at."""
         try:
             self._batcher.check_room(len(inputs))
             splitting = self._splitting.submit(self._engine.rows, inputs, instruction)
@@ -127,9 +149,11 @@ class Service:
             raise busy(error.seconds) from None
         except InputError as error:
             raise invalid(str(error), key) from None
-        call.texts += len(rows)
-        call.tokens += sum(row.length for row in rows)
-        call.cut += sum(row.cut for row in rows)
+        except RuntimeError:
+            # The thread that splits takes no more.
+            if self.ready:
+                raise
+            raise closing() from None
         return rows
 
     async def vectors(self, rows: Sequence[Row]) -> Vectors:
@@ -148,8 +172,7 @@ class Service:
 
     async def hits(self, query_vectors: Vectors, k: int) -> list[tuple[Hit, Document]]:
         """The `k` nearest documents of one query, shape (1, dimension), best first."""
-        index = self.index
-        assert index is not None, "see check_search"
+        index = self.searched(k)
 
         def found() -> list[tuple[Hit, Document]]:
             [hits] = index.search_vectors(query_vectors, k)
