@@ -32,9 +32,6 @@ INSTRUCTION = "Given a question, retrieve passages that answer it"
 
 def measure() -> dict[str, Any]:
     """Requests a second, latencies in milliseconds, statuses, and the server's memory before and after."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from tiny import save_tiny
-
     figures: dict[str, Any] = {"seconds": SECONDS, "load_before": round(os.getloadavg()[0], 2), "model": SIZES}
     figures["cores"] = len(os.sched_getaffinity(0))
     most = max(SECONDS)
@@ -62,10 +59,9 @@ def measure() -> dict[str, Any]:
 def checkpoint(folder: Path) -> Path:
     """The model as a folder that all servers open."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from tiny import save_tiny
-
     from embedloom.model.encoder import open_encoder
     from embedloom.train.checkpoint import Origin, save_checkpoint
+    from tiny import save_tiny
 
     encoder = open_encoder(save_tiny(folder / "base", "qwen3", **SIZES))
     origin = Origin("random", {"query": INSTRUCTION}, {}, 0)
