@@ -52,7 +52,8 @@ class Page:
         """Waits until an expression is true, and returns its value."""
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            if found := self.run(script):
+            # An element would come back as an empty object.
+            if found := self.run(f"(one => one instanceof Node || one)({script})"):
                 return found
             time.sleep(0.05)
         raise AssertionError(f"never true: {script}; the page shows: {self.run('document.body.innerText')}")

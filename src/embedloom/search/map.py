@@ -129,7 +129,8 @@ def group_names(texts: Sequence[str], groups: Sequence[int]) -> list[str]:
     names = []
     for group, counts in enumerate(inside):
         worth = {
-            word: count / sizes[group] * math.log((1 + len(texts)) / everywhere[word])
+            # Squared, so that a word of every second text names nothing.
+            word: count / sizes[group] * math.log((1 + len(texts)) / everywhere[word]) ** 2
             for word, count in counts.items()
             if count > 1
         }
@@ -217,7 +218,7 @@ def _apart(centres_K2: Numbers, radius_K: Numbers) -> Numbers:
     """The discs' centres, moved as little as it takes until no two discs cover each other."""
     spread = np.abs(centres_K2 - centres_K2.mean(axis=0)).max(initial=0.0)
     # Begun about as wide as all discs side by side in a square would be.
-    out_K2 = (centres_K2 - centres_K2.mean(axis=0)) * (1.2 * np.sqrt((radius_K**2).sum()) / (spread or 1.0))
+    out_K2: Numbers = (centres_K2 - centres_K2.mean(axis=0)) * (1.2 * np.sqrt((radius_K**2).sum()) / (spread or 1.0))
     for _ in range(500):
         gap_KK2 = out_K2[:, None] - out_K2[None]
         far_KK = np.sqrt((gap_KK2**2).sum(axis=2))

@@ -12,8 +12,10 @@ function draw() {
   const pen = canvas.getContext("2d"), style = getComputedStyle(document.body);
   const ink = style.color, paper = getComputedStyle(part("map", ".map")).backgroundColor;
   pen.scale(scale, scale);
-  const size = Math.min((width - 40) / 2, (height - 44) / 2) / chart.reach;
-  const wide = Math.min((width - 40) / 2, size * 1.5), high = Math.min((height - 44) / 2, size * 1.5);
+  // Stretched one way by half at most, so that groups stay round enough to be seen as one.
+  const reach = way => Math.max(.1, ...chart.points.map(point => Math.abs(point[way])));
+  const fits = [(width - 56) / 2 / reach("x"), (height - 52) / 2 / reach("y")], least = Math.min(...fits);
+  const [wide, high] = fits.map(one => Math.min(one, 1.5 * least));
   const placed = one => [width / 2 + one.x * wide, height / 2 - one.y * high];
   chart.places = chart.points.map(placed);
   const radius = Math.max(2, Math.min(5, 130 / Math.sqrt(chart.points.length)));
@@ -31,14 +33,23 @@ function draw() {
   pen.strokeStyle = ink;
   pen.textAlign = "center";
   pen.textBaseline = "middle";
+  const ranked = [];
   chart.points.forEach((point, at) => {
     const rank = found.ids.get(point.document_id);
     if (!rank && at !== chart.at) return;
+    if (rank) ranked.push([rank, at]);
     pen.lineWidth = at === chart.at ? 3 : 2;
     dot(at, at === chart.at ? 4 : 2);
     pen.stroke();
-    if (rank) written(pen, String(rank), chart.places[at][0], chart.places[at][1] - radius - 9, ink, paper, 11);
   });
+  // The best hits have their numbers, as far as these don't cover each other.
+  const numbered = [];
+  for (const [rank, at] of ranked.sort(([one], [other]) => one - other)) {
+    const [x, y] = chart.places[at];
+    if (numbered.some(([nx, ny]) => Math.abs(nx - x) < 15 && Math.abs(ny - y) < 15)) continue;
+    numbered.push([x, y]);
+    written(pen, String(rank), x, y - radius - 9, ink, paper, 11);
+  }
   chart.groups.forEach((group, number) => {
     if (!group.name || (chart.only !== null && chart.only !== number)) return;
     const lines = group.name.split(" · "), [x, y] = placed(group), step = 14;
@@ -126,7 +137,6 @@ views.map = {
     work("map", async signal => {
       const answer = await post("v1/map", {points: 2000}, signal);
       Object.assign(chart, {points: answer.points, groups: answer.groups, at: null, only: null});
-      chart.reach = Math.max(.1, ...answer.points.map(point => Math.max(Math.abs(point.x), Math.abs(point.y))));
       const all = answer.documents.toLocaleString("en"), shown = answer.points.length;
       const marks = found.ids.size ? " · hits of your search are ringed" : "";
       tell("map", (shown < answer.documents ? `${shown.toLocaleString("en")} of ${all} documents, drawn at random` : `${all} documents`) + marks);
