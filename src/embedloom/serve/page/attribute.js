@@ -1,7 +1,8 @@
 // Sources: each sentence of a text with the spans that support it, or the word that there are none.
 function sourceOf(source) {
   const box = made("div", "", "source"), line = made("p");
-  line.append((source.before ? "…" : "") + source.before, made("mark", source.text), source.after + (source.after ? "…" : ""));
+  const cut = text => text.length < 160 ? "" : "…";
+  line.append(cut(source.before) + source.before, made("mark", source.text), source.after + cut(source.after));
   box.append(scored(source.score), made("h2", source.title || source.id));
   if (source.title) box.append(made("p", `${source.id}:${source.start}-${source.end}`, "quiet"));
   box.append(line);

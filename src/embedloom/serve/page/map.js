@@ -18,7 +18,8 @@ function draw() {
   const [wide, high] = fits.map(one => Math.min(one, 1.5 * least));
   const placed = one => [width / 2 + one.x * wide, height / 2 - one.y * high];
   chart.places = chart.points.map(placed);
-  const radius = Math.max(2, Math.min(5, 130 / Math.sqrt(chart.points.length)));
+  const narrow = width < 500;
+  const radius = Math.max(narrow ? 1.5 : 2, Math.min(5, (narrow ? 85 : 130) / Math.sqrt(chart.points.length)));
   const dot = (at, more = 0) => {
     pen.beginPath();
     pen.arc(...chart.places[at], radius + more, 0, 7);
@@ -52,7 +53,7 @@ function draw() {
   }
   chart.groups.forEach((group, number) => {
     if (!group.name || (chart.only !== null && chart.only !== number)) return;
-    const lines = group.name.split(" · "), [x, y] = placed(group), step = 14;
+    const lines = group.name.split(" · ").slice(0, narrow ? 2 : 3), [x, y] = placed(group), step = 14;
     lines.forEach((line, at) => written(pen, line, Math.max(34, Math.min(width - 34, x)),
       y + (at - (lines.length - 1) / 2) * step, ink, paper, 12));
   });
