@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -126,7 +126,8 @@ def _chats(name: str, *, url: str, key_env: str, seconds: float) -> list[LLM]:
         raise ModelError("a batch model doesn't answer now; expected --chat openai:NAME or local:MODEL")
     if not name:
         return []
-    count, options = 1, {}
+    count = 1
+    options: dict[str, Any] = {}
     if name.startswith("openai:"):
         count = CHATS
         options = {"base_url": url, "api_key_env": key_env, "retries": 1, "timeout": seconds, "patience": seconds}
