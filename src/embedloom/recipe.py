@@ -209,20 +209,36 @@ def load_recipe(paths: Sequence[Path], settings: Iterable[str] = ()) -> Recipe:
     """
     merged: dict[str, Any] = {}
     for path in paths:
-        try:
-            loaded = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RecipeError(
-                f"no recipe {str(path)!r}; recipes lie in recipes/, for example recipes/quickstart.toml"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
-            raise RecipeError(f"{path}: not a TOML file ({error})") from None
-        _merge(merged, loaded)
+        merge(merged, read_toml(path))
     for setting in settings:
-        _merge(merged, _setting(setting))
-    where = ", ".join(map(str, paths)) or "the recipe"
+        merge(merged, read_setting(setting))
+    return recipe_of(merged, ", ".join(map(str, paths)) or "the recipe")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Raises:
+        RecipeError: it is missing, or not TOML.
+    """
     try:
-        return Recipe.model_validate(merged)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"no recipe {str(path)!r}; recipes lie in recipes/, for example recipes/quickstart.toml"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise RecipeError(f"{path}: not a TOML file ({error})") from None
+
+
+def recipe_of(settings: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe that settings make; `where` says where they come from.
+
+    Raises:
+        RecipeError: a key is unknown, a value is wrong.
+    """
+    try:
+        return Recipe.model_validate(settings)
     except ValidationError as error:
         raise RecipeError(f"{where}: {explain(error, Recipe)}") from None
 
@@ -232,7 +248,8 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def _setting(text: str) -> dict[str, Any]:
+def read_setting(text: str) -> dict[str, Any]:
+    """A setting as it stands behind `--set`, such as `train.epochs=2`."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set {text!r}: expected section.key=value, for example train.batch_size=16")
@@ -245,9 +262,10 @@ def _setting(text: str) -> dict[str, Any]:
     return dict(parsed)
 
 
-def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+def merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
+    """Puts settings over others, section by section; a list replaces a list."""
     for key, value in new.items():
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+            merge(into[key], value)
         else:
             into[key] = json.loads(json.dumps(value)) if isinstance(value, dict | list) else value

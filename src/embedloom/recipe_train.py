@@ -14,7 +14,13 @@ class Source(Section):
     """Training rows besides the synthetic ones."""
 
     data: str
-    """`sample:llm-written`, `path:FILE.jsonl`, or `paper:SET`, a labelled set of the paper's mix from the hub."""
+    """`sample:llm-written`, `path:FILE.jsonl`, `paper:SET`, a labelled set of the paper's mix from the hub, or
+    `passages`: the run's own, from which `pairs` makes rows."""
+    pairs: Literal["as-written", "same-text", "title-body", "neighbours"] = "as-written"
+    """What makes a row: the file, or, without any label, a text and itself (told apart by dropout alone, SimCSE), a
+    title and its text, a passage and the next one (E5)."""
+    leave_out: list[str] = []
+    """Families whose rows are not taken."""
     instruction: str = ""
     """For rows that have none."""
     limit: int = Field(default=0, ge=0)
@@ -27,6 +33,7 @@ class Train(Section):
     """The tuning of the base model (paper section 4)."""
 
     base: str = "registry:gemma3-270m"
+    """A decoder or an encoder such as BERT, or the checkpoint of an earlier training (`path:runs/NAME/model`)."""
     sources: list[Source] = []
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int = Field(default=0, ge=0)
@@ -63,7 +70,9 @@ class Train(Section):
     hard_negatives: int = Field(default=1, ge=0)
     max_length: int = Field(default=512, ge=8)
     """Tokens of a text in training."""
-    pooling: Literal["last", "mean", "weighted-mean"] = "last"
+    pooling: Literal["last", "mean", "weighted-mean", "cls"] = "last"
+    prompt: Literal["instruction", "prefix", "none", "both"] = "instruction"
+    """Before texts: the instruction before queries; `query: ` and `passage: `; nothing; instructions on both sides."""
     method: Literal["lora", "qlora", "full"] = "lora"
     """What is trained: LoRA weights, those on a base of 4 bits a weight (CUDA alone), or all weights."""
     checkpoint_layers: bool = False

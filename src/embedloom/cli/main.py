@@ -12,6 +12,7 @@ from embedloom import EmbedloomError, __version__
 
 VERBS = {
     "run": ("embedloom.cli.run", "Does every stage of a recipe that is missing, from corpus to report."),
+    "study": ("embedloom.cli.study", "Runs a grid of recipes and compares them: one table, one picture."),
     "card": ("embedloom.cli.card", "Describes training rows on a page: languages, lengths, repetition, samples."),
     "export": ("embedloom.cli.export", "Writes a run's rows as Parquet files with a card, for the datasets library."),
     "mine": ("embedloom.cli.mine", "Gives training rows hard negatives from a corpus."),

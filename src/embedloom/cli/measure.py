@@ -42,10 +42,10 @@ class Found:
 def measure(run: Run) -> None:
     """Scores of the tuned model and the baselines on every set, and the paired differences."""
     settings = run.recipe.eval
-    sets = _sets(run)
+    sets = evaluation_sets_of(run)
     if not sets:
         return
-    own = {KNOWN_ITEM: _search_instruction(run)} if _has_known_item(run) else {}
+    own = own_instructions(run)
 
     def work() -> dict[str, Any]:
         from embedloom.evals.leaderboard import leaderboard
@@ -152,12 +152,18 @@ def _cached(run: Run, embedder: Embedder) -> Embedder:
     return CachedEmbedder(embedder, run.folder / VECTORS)
 
 
-def _sets(run: Run) -> list[EvalSet]:
+def evaluation_sets_of(run: Run) -> list[EvalSet]:
+    """The known-item set of the run's own texts, if it has one, and the recipe's sets."""
     from embedloom.evals.suite import discover
 
     paths: list[Path] = [run.folder / KNOWN_ITEM] if _has_known_item(run) else []
     paths += [data_path(name) for name in run.recipe.eval.sets]
     return [found for path in paths for found in discover(path)]
+
+
+def own_instructions(run: Run) -> dict[str, str]:
+    """The recipe's instruction for the known-item set, where there is one."""
+    return {KNOWN_ITEM: _search_instruction(run)} if _has_known_item(run) else {}
 
 
 def _has_known_item(run: Run) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from embedloom.cli.corpus import drawn, weighted
 from embedloom.cli.curating import CURATED, contents, evaluation_sets
 from embedloom.cli.pipeline import Run
+from embedloom.cli.row_sources import PASSAGE_FILE, PASSAGES, source_rows
 from embedloom.errors import RecipeError
 from embedloom.records import CLASSIFICATION, Example, Reject
 from embedloom.run import file_hash, read_records, write_records
@@ -30,7 +31,6 @@ def mix(run: Run) -> None:
         from embedloom.curate.decontaminate import contaminated, contamination
         from embedloom.data.evaluation_texts import evaluation_texts
         from embedloom.data.paper_mix import paper_set
-        from embedloom.data.training_rows import read_source
 
         index = contamination(text for path in against for text in evaluation_texts(path)) if against else None
         synthetic_rows = list(read_records(run.folder / CURATED, Example)) if synthetic else []
@@ -38,7 +38,7 @@ def mix(run: Run) -> None:
         parts = [(synthetic_rows, 1.0)]
         rejects: list[Reject] = []
         for source in sources:
-            found = {row.id: row for row in read_source(source.data, instruction=source.instruction)}
+            found = {row.id: row for row in source_rows(run, source)}
             own = paper_set(source.data)
             limit = source.limit or (own.rows if own is not None else 0)
             new = [row for row in drawn(list(found.values()), limit, seed, "row") if row.id not in taken]
@@ -63,7 +63,9 @@ def mix(run: Run) -> None:
     told = {"sources": [(source.model_dump(), _content(source.data)) for source in sources], "seed": seed}
     told |= {"evaluation": contents(run, against), "held_out": share}
     files = ["train.jsonl", f"rejects/{STAGE}.jsonl", *([HELD_OUT] if share else [])]
-    run.stage(STAGE, settings=told, inputs=[CURATED] if synthetic else [], files=files, work=work)
+    inputs = [CURATED] if synthetic else []
+    inputs += [PASSAGE_FILE] if any(source.data == PASSAGES for source in sources) else []
+    run.stage(STAGE, settings=told, inputs=inputs, files=files, work=work)
 
 
 def hold_out(

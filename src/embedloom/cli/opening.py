@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 def open_embedder(
     name: str, *, dtype: str = "auto", max_length: int | None = None, notice: Callable[[str], None] | None = None
 ) -> Embedder:
-    """The embedder of a name: our checkpoint, a sentence-transformers folder, or a bare decoder under our contract.
+    """The embedder of a name: our checkpoint, a sentence-transformers folder, or a bare model under our contract.
+
+    `sif:NAME` is the weighted average of a model's own token embeddings, `static:wordllama` that of a package's.
 
     Args:
         name: `registry:`, `hub:` or `path:` name, a path, or `openai-embeddings:URL#MODEL`.
@@ -25,6 +27,19 @@ def open_embedder(
     Raises:
         ModelError: there is no such model, or it can't be read.
     """
+    scheme, _, rest = name.partition(":")
+    if scheme == "static":
+        from embedloom.evals.word_averages import static
+
+        return static(rest)
+    if scheme == "sif":
+        from embedloom.data.training_rows import read_source
+        from embedloom.evals.word_averages import sif
+
+        rows = read_source("sample:llm-written")
+        return sif(
+            model_folder(rest, notice), name=name, fitted=[t for row in rows for t in (row.query, *row.positives)]
+        )
     from embedloom.evals.endpoint import SCHEME, open_endpoint
     from embedloom.model.encoder import CHECKPOINT_FILE, open_encoder
 

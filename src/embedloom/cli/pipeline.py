@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedloom import __version__
 from embedloom.cli.progress import notice
+from embedloom.cli.sharing import leave, take
 from embedloom.recipe import Recipe, resolved
 from embedloom.records import content_id
 from embedloom.run import RunFolder, atomic_file
@@ -25,11 +26,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe, the folder that its stages write to, and the processes that share the training, where several do."""
+    """A recipe, the folder that its stages write to, and the processes that share the training, where several do.
+
+    With `shared`, what other runs left there is not done again (`cli/sharing.py`).
+    """
 
     recipe: Recipe
     folder: RunFolder
     processes: Processes | None = None
+    shared: Path | None = None
 
     def stage(
         self,
@@ -50,8 +55,19 @@ class Run:
             work: does it, and returns figures for the manifest.
         """
         key = content_id(FORMAT, name, settings, [(file, self.folder.content(file)) for file in inputs])
-        if self.folder.stage(name, key, files, work):
+        place = None if self.shared is None else self.shared / f"{name}-{key}"
+
+        def take_or_work() -> dict[str, Any]:
+            entry = None if place is None else take(place, self.folder)
+            return work() if entry is None else {**entry, "taken": True}
+
+        if self.folder.stage(name, key, files, take_or_work):
             entry = self.folder.manifest()[name]
+            if entry.get("taken"):
+                notice(f"{name:<10} taken from another cell")
+                return
+            if place is not None:
+                leave(place, self.folder, entry)
             notice(f"{name:<10} {_told(entry)}")
         else:
             notice(f"{name:<10} done before")

@@ -122,7 +122,9 @@ def plan(run: Run) -> Plan:
         settings=settings,
         base=base,
         tokenizer=tokenizer,
-        contract=contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling),
+        contract=contract_for(
+            tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt
+        ),
         examples=examples,
         loop=_loop_settings(settings, steps, token_budget=min(pass_tokens(device), fits), graph_tokens=fits),
         development=development(run),

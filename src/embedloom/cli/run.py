@@ -95,14 +95,15 @@ def command(
         with run.folder.locked():
             run.record()
             if dry_run is None:
-                _do(run, until)
+                do_stages(run, until)
             else:
                 show_prompts(run, dry_run)
         if processes is not None:
             processes.dismiss()
 
 
-def _do(run: Run, until: str) -> None:
+def do_stages(run: Run, until: str) -> None:
+    """Every stage of a run that is missing, up to one and with it."""
     from embedloom.cli.describing import card
     from embedloom.cli.factory import Factory
     from embedloom.cli.measure import build_index, measure, search

@@ -161,7 +161,7 @@ def _counted(run: Run, *, count_tokens: bool) -> tuple[int, float, str]:
 
     settings = run.recipe.train
     tokenizer = load_tokenizer(model_folder(settings.base))
-    contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling)
+    contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt)
     some = examples[:: max(1, len(examples) // SAMPLE)]
     texts = [
         text

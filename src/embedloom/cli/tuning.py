@@ -36,6 +36,7 @@ def tune(run: Run) -> None:
     # Who watches changes nothing.
     settings = run.recipe.train.model_dump(exclude={"tracker"})
     told = {**settings, "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
+    told |= {"base_content": checkpoint_content(run.recipe.train.base)}
     told |= {"dev_contents": contents(run)}
     inputs = [rows, *([HELD_OUT] if run.recipe.train.dev_share else [])]
 
@@ -167,6 +168,15 @@ def _run_name(run: Run, number: int) -> str:
     mark = run.folder / TRAINING / KEY
     key = mark.read_text(encoding="utf-8")[:6] if mark.exists() else ""
     return "-".join(filter(None, [run.recipe.name, key, str(number + 1) if number else ""]))
+
+
+def checkpoint_content(base: str) -> str:
+    """What a base is beside its name, where it is a checkpoint of ours: trained anew it has another fingerprint."""
+    from embedloom.model.encoder import CHECKPOINT_FILE, read_checkpoint_file
+
+    folder = Path(base.removeprefix("path:")).expanduser()
+    stored = read_checkpoint_file(folder) if (folder / CHECKPOINT_FILE).is_file() else None
+    return "" if stored is None else str(stored["fingerprint"])
 
 
 def _clear_other_training(folder: Path, key: str) -> None:
