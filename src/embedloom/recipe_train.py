@@ -83,6 +83,8 @@ class Train(Section):
     lora_alpha: float = Field(default=32.0, gt=0)
     lora_dropout: float = Field(default=0.0, ge=0, lt=1)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    """Added to the recipe's: another training on the same data."""
     runs: int = Field(default=1, gt=0)
     """Trainings from seeds one after the other, whose weights are averaged: better than any of them, at their cost."""
     tracker: Literal["none", "tensorboard", "trackio"] = "none"

@@ -51,7 +51,7 @@ class Factory:
         known_item = is_text(settings.source)
         files = [
             "passages.jsonl",
-            *([f"{KNOWN_ITEM}/corpus.jsonl", f"{KNOWN_ITEM}/queries.jsonl"] if known_item else []),
+            *(f"{KNOWN_ITEM}/{name}" for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv") if known_item),
         ]
 
         def work() -> dict[str, Any]:

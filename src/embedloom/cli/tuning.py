@@ -76,7 +76,7 @@ def train_together(run: Run) -> dict[str, Any]:
     for number in range(settings.runs):
         folder = run.folder / TRAINING / (f"run-{number + 1}" if number else "")
         folder.mkdir(exist_ok=True)
-        model = planned.model(run.recipe.seed + number)
+        model = planned.model(run.recipe.seed + settings.seed + number)
         logs += _train_one(run, planned, model, folder, number)
         if run.processes is None or run.processes.first:
             if planned.parted:
@@ -154,7 +154,7 @@ def _train_one(run: Run, planned: Plan, model: Any, folder: Path, number: int) -
             planned.tokenizer,
             planned.contract,
             planned.examples,
-            dataclasses.replace(planned.loop, seed=run.recipe.seed + number),
+            dataclasses.replace(planned.loop, seed=run.recipe.seed + run.recipe.train.seed + number),
             folder,
             development=planned.development,
             on_step=on_step,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from embedloom.errors import DataError
 from embedloom.evals.intervals import Estimate
 from embedloom.evals.leaderboard import figure_text, signed_text
 from embedloom.evals.result import Measure, SetResult, paired_difference
@@ -110,11 +111,7 @@ def kept(result: SetResult) -> KeptResult:
 
 
 def study_table(name: str, question: str, reference: str, cells: Sequence[CellOutcome], *, limit: int = 0) -> Study:
-    """The cells beside their reference.
-
-    Raises:
-        DataError: two cells measured one set on other items.
-    """
+    """The cells beside their reference. Where two have measured a set on other items, there is no difference."""
     against = next((cell for cell in cells if cell.name == reference), None)
     theirs = {one.task: one for one in against.results} if against is not None else {}
     sets = {one.task: one.metric for cell in cells for one in cell.results}
@@ -122,9 +119,10 @@ def study_table(name: str, question: str, reference: str, cells: Sequence[CellOu
     for cell in cells:
         figures = {one.task: _estimate(one) for one in cell.results}
         differences = {
-            one.task: paired_difference(_result(one), _result(theirs[one.task]))
+            one.task: found
             for one in cell.results
             if one.task in theirs and cell.name != reference
+            if (found := _difference(one, theirs[one.task])) is not None
         }
         whole = bool(sets) and set(figures) == set(sets)
         difference = mean_of(differences.values()) if set(differences) == set(sets) and sets else None
@@ -153,7 +151,7 @@ def mean_of(estimates: Iterable[Estimate]) -> Estimate:
 
 def study_markdown(study: Study) -> str:
     """The table as text for people."""
-    compared = [row for row in study.rows if row.difference is not None or row.cell.name == study.reference]
+    compared = [row for row in study.rows if row.mean is not None]
     heads = ["cell", *(f"{task} ({metric})" for task, metric in study.sets.items())]
     heads += ["mean", f"mean - {study.reference}", "paper", "and the paper", "seconds", "tokens", "prompts"]
     lines = [f"# {study.name}", "", study.question, ""]
@@ -235,6 +233,14 @@ def _verdict(paper: float | None, ours: Estimate | None) -> str:
     if not sure:
         return OPEN
     return AGREES if (ours.value > 0) == (paper > 0) else DISAGREES
+
+
+def _difference(ours: KeptResult, theirs: KeptResult) -> Estimate | None:
+    try:
+        return paired_difference(_result(ours), _result(theirs))
+    except DataError:
+        # A cell that was measured before the study was changed, and not since.
+        return None
 
 
 def _text(estimate: Estimate | None, *, signed: bool = False) -> str:
