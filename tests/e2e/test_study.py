@@ -132,7 +132,7 @@ def test_every_kind_of_cell_is_in_the_table(finished: Path) -> None:
     assert stored["contract"]["prompt"] == "prefix"
     page = (finished / "study.html").read_text(encoding="utf-8")
     assert "Mean or last?" in page
-    assert "http" not in page
+    assert "http://" not in page
 
 
 def test_a_second_time_nothing_is_left_to_do(world: World, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

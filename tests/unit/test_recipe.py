@@ -69,7 +69,7 @@ def test_a_setting_reaches_deep_and_the_last_one_wins() -> None:
         ("[[train.sources]]\nlimit = 3\n", "key 'train.sources.0.data' is missing"),
         ("[train]\nbatch_size = 'many'\n", "key 'train.batch_size': .*integer.*, got \"many\""),
         ("[train]\nbatch_size = 1\n", "key 'train.batch_size': .*greater than 1, got 1"),
-        ("[train]\npooling = 'cls'\n", "key 'train.pooling': .*'last'"),
+        ("[train]\npooling = 'max'\n", "key 'train.pooling': .*'last'"),
         ("[corpus]\nevaluation_share = 1.5\n", "less than 1, got 1.5"),
         ("train = 3\n", "key 'train'"),
         ("a = [\n", "not a TOML file"),
