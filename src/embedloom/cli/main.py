@@ -22,6 +22,7 @@ VERBS = {
     "eval": ("embedloom.cli.eval", "Measures models on evaluation sets, side by side."),
     "leaderboard": ("embedloom.cli.leaderboard", "Puts results of several evaluations into one report."),
     "passkey": ("embedloom.cli.passkey", "Measures how long a text a model can tell apart, under other positions too."),
+    "encode": ("embedloom.cli.encode", "Encodes a file of texts into a file of vectors, here or on a Ray cluster."),
     "index": ("embedloom.cli.index", "Encodes a corpus into a vector index."),
     "search": ("embedloom.cli.search", "Searches an index."),
     "ask": ("embedloom.cli.ask", "Answers a question from an index, citing its passages."),

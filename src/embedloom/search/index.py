@@ -1,40 +1,38 @@
-"""The vector index: documents and their unit vectors in an embedded LanceDB table that knows which model made them.
+"""The vector index: documents and their unit vectors in a table that knows which model made them.
 
-The model's fingerprint stands in the table's schema metadata and is compared on every query and every append, so that
-vectors of two models never meet. Search reads every vector (no approximation): for what fits one machine that is exact
-and fast enough, and the order is the one that brute force gives.
+The model's fingerprint stands beside the vectors and is compared on every query and every change, so that vectors of
+two models never meet. An exact index gives the order of brute force; another kind reads smaller or fewer vectors first,
+and the best of those are ranked by the full ones.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from embedloom.errors import DataError, FingerprintError
 from embedloom.records import Document, Embedder, Hit, Progress
-from embedloom.run import atomic_folder
-from embedloom.search.table import TABLE, IndexedModel, stored_model, table_rows, table_schema, unit_vectors
+from embedloom.search.changes import BATCH, Updated, add_documents, update_documents
+from embedloom.search.fusion import fuse
+from embedloom.search.kinds import IndexKind
+from embedloom.search.store import Store
+from embedloom.search.table import IndexedModel, unit_vectors
+from embedloom.search.tags import Condition, checked
 
 if TYPE_CHECKING:
     from embedloom.records import Vectors
 
-BATCH = 2048
-"""Documents that are encoded and committed together."""
 QUERIES_AT_ONCE = 64
 CANDIDATES_AT_ONCE = 1 << 16
 SLACK = 8
-NEAR = 1e-5
-"""Distances of float32 that differ by less may stand in either order: more than the rounding of any summation order."""
+RESCORED = 10
+"""Candidates of an approximate search that are ranked by their full vectors, for each hit that is asked for."""
+FUSED = 10
+"""Ranks that hybrid search takes of each ranking, for each hit that is asked for."""
+MODES = ("vectors", "words", "hybrid")
+POSTGRES = ("postgresql://", "postgres://")
 
 
 def create_index(
@@ -43,18 +41,20 @@ def create_index(
     embedder: Embedder,
     *,
     instruction: str = "",
+    kind: IndexKind | None = None,
     vectors: Vectors | None = None,
     batch_size: int = BATCH,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> VectorIndex:
-    """Builds an index beside `path` and renames it there: a kill leaves the old index, or none, never half of one.
+    """Builds an index that appears at `path` whole: a kill leaves the old index, or none, never half of one.
 
     Args:
-        path: the folder to make.
-        documents: the corpus; read once, held `batch_size` at a time.
+        path: a folder, a URI of an object store (`s3://bucket/folder`), or `postgresql://HOST/DATABASE?index=NAME`.
+        documents: the corpus, `TaggedDocument` for columns; read once, held `batch_size` at a time.
         embedder: the model of the vectors.
         instruction: the instruction that queries get when none is given.
+        kind: how it is searched; exact if left out.
         vectors: unit vectors of `documents` that `embedder` made before, shape (documents, dimension); without, it is
             asked for them.
         batch_size: documents encoded and written together.
@@ -62,49 +62,63 @@ def create_index(
         progress: called with the number of documents encoded.
 
     Raises:
-        DataError: no document, an id twice, `path` taken, or `vectors` that don't belong to `documents`.
+        DataError: no document, an id twice, `path` taken, a kind that there isn't, or `vectors` that don't belong to
+            `documents`.
         ModelError: vectors that are not unit vectors of the embedder's dimension.
     """
-    place = Path(path)
-    if place.exists() and not _holds_index(place):
-        raise DataError("is there and no index; choose another place", place)
-    if place.exists() and not overwrite:
-        raise DataError("an index stands there; add to it, ask to overwrite it, or choose another place", place)
     model = IndexedModel(embedder.name, embedder.fingerprint, embedder.dimension, instruction)
-    with atomic_folder(place) as partial:
-        index = VectorIndex(partial, _connect(partial).create_table(TABLE, schema=table_schema(model)), model)
+    place, kind = os.fspath(path), kind or IndexKind()
+    if place.startswith(POSTGRES):
+        from embedloom.search.postgres_store import create_postgres as create
+    else:
+        from embedloom.search.lance_store import create_lance as create
+    with create(place, model, kind, overwrite=overwrite) as store:
+        index = VectorIndex(store)
         if index.add(documents, embedder, vectors=vectors, batch_size=batch_size, progress=progress) == 0:
             raise DataError("the corpus is empty; expected at least one document", place)
-        index.compact()
+        store.build()
     return open_index(place)
 
 
 def open_index(path: str | os.PathLike[str]) -> VectorIndex:
-    """Opens an index.
+    """Opens an index by its name, as for `create_index`.
 
     Raises:
         DataError: there is none, or it was not made by embedloom.
     """
-    place = Path(path)
-    if not _holds_index(place):
-        raise DataError("no index here; make one with: embedloom index MODEL CORPUS --out INDEX", place)
-    try:
-        table = _connect(place).open_table(TABLE)
-        return VectorIndex(place, table, stored_model(table.schema))
-    except (DataError, OSError, RuntimeError, ValueError) as error:
-        raise DataError(f"the index can't be opened ({error}); build it again", place) from None
+    place = os.fspath(path)
+    if place.startswith(POSTGRES):
+        from embedloom.search.postgres_store import open_postgres
+
+        return VectorIndex(open_postgres(place))
+    from embedloom.search.lance_store import open_lance
+
+    return VectorIndex(open_lance(place))
 
 
 class VectorIndex:
-    """An open index. `model` says whose vectors it holds; made by `create_index` and `open_index`."""
+    """An open index; made by `create_index` and `open_index`."""
 
-    def __init__(self, path: Path, table: Any, model: IndexedModel) -> None:
-        self.path = path
-        self.model = model
-        self._table = table
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @property
+    def path(self) -> str:
+        """Its name, as it was opened by."""
+        return self.store.place
+
+    @property
+    def model(self) -> IndexedModel:
+        """The model whose vectors it holds."""
+        return self.store.model
+
+    @property
+    def kind(self) -> IndexKind:
+        """How it is searched."""
+        return self.store.kind
 
     def __len__(self) -> int:
-        return int(self._table.count_rows())
+        return self.store.count()
 
     def search(
         self,
@@ -113,48 +127,90 @@ class VectorIndex:
         instruction: str | None = None,
         k: int = 10,
         *,
+        mode: str = "vectors",
+        where: Sequence[Condition] = (),
+        probes: int = 0,
+        exact: bool = False,
         progress: Progress | None = None,
     ) -> list[list[Hit]]:
-        """For each query its `k` documents of highest cosine, best first; equal scores by id, last first.
+        """For each query its `k` best documents, best first; equal scores by id, last first.
 
         Args:
             queries: the texts.
             embedder: the model; must be the one that made the index.
             instruction: the queries' instruction; the index's own if None.
-            k: how many hits a query; fewer only where the index holds fewer documents.
+            k: how many hits a query; fewer only where fewer documents meet `where` or, for words, share one.
+            mode: `vectors` (score: the cosine), `words` (the store's full-text search), or `hybrid`, the reciprocal
+                rank fusion of both.
+            where: conditions on tags that all must hold.
+            probes: how widely an approximate index looks; 0 is its own choice.
+            exact: read every full vector, whatever the kind.
             progress: called with the number of queries encoded.
 
         Raises:
             FingerprintError: another model made the index.
-            DataError: `k` below 1.
+            DataError: `k` below 1, an unknown column, or words where the index has no full-text search.
         """
         self.check(embedder)
+        if mode not in MODES:
+            raise DataError(f"unknown search {mode!r}; expected {', '.join(MODES)}")
         instruction = self.model.instruction if instruction is None else instruction
         if not queries:
             return []
-        return self.search_vectors(embedder.encode_queries(queries, instruction, progress=progress), k)
+        if mode == "words":
+            return self.search_words(queries, k, where=where)
+        deep = k if mode == "vectors" else FUSED * k
+        q_QD = embedder.encode_queries(queries, instruction, progress=progress)
+        by_vectors = self.search_vectors(q_QD, deep, where=where, probes=probes, exact=exact)
+        if mode == "vectors":
+            return by_vectors
+        by_words = self.search_words(queries, deep, where=where)
+        return [fuse(pair, k) for pair in zip(by_vectors, by_words, strict=True)]
 
-    def search_vectors(self, query_vectors: Vectors, k: int = 10) -> list[list[Hit]]:
-        """As `search`, for unit vectors of queries, shape (queries, dimension), that the index's model made before."""
+    def search_vectors(
+        self,
+        query_vectors: Vectors,
+        k: int = 10,
+        *,
+        where: Sequence[Condition] = (),
+        probes: int = 0,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """As `search` by vectors that the index's model made before, shape (queries, dimension).
+
+        With `exact` every full vector is read, whatever the kind.
+        """
         if k < 1:
             raise DataError(f"k is {k}; expected 1 or more hits a query")
+        conditions = checked(where, self.kind.columns)
         q_QD = unit_vectors(query_vectors, len(query_vectors), self.model)
-        total = len(self)
+        exact = exact or self.kind.whole
+        total = self.store.count(conditions)
         hits: list[list[Hit]] = [[] for _ in q_QD]
-        limit = min(k + SLACK, total)
-        todo = list(range(len(q_QD)))
+        limit = min(k + SLACK if exact else RESCORED * k, total)
+        todo = list(range(len(q_QD))) if total else []
         while todo:
             at_once = max(1, min(QUERIES_AT_ONCE, CANDIDATES_AT_ONCE // limit))
             unsure: list[int] = []
             for start in range(0, len(todo), at_once):
                 rows = todo[start : start + at_once]
-                for row, found in zip(rows, self._nearest(q_QD[rows], limit), strict=True):
-                    ranked, complete = found.best(q_QD[row], min(k, total))
-                    hits[row] = ranked
-                    if not complete and limit < total:
+                found = self.store.nearest(q_QD[rows], limit, conditions, exact=exact, probes=probes)
+                for row, candidates in zip(rows, found, strict=True):
+                    hits[row], complete = candidates.best(q_QD[row], min(k, total))
+                    if exact and not complete and limit < total:
                         unsure.append(row)
             todo, limit = unsure, min(limit * 4, total)
         return hits
+
+    def search_words(self, queries: Sequence[str], k: int = 10, *, where: Sequence[Condition] = ()) -> list[list[Hit]]:
+        """For each query the `k` best documents that share a word with it, as the store ranks them, best first."""
+        if k < 1:
+            raise DataError(f"k is {k}; expected 1 or more hits a query")
+        if not self.kind.words:
+            what = "was made without full-text search; build it again with: embedloom index ... --words english"
+            raise DataError(what, self.path)
+        conditions = checked(where, self.kind.columns)
+        return [self.store.words(query, k, conditions) for query in queries]
 
     def add(
         self,
@@ -185,29 +241,38 @@ class VectorIndex:
             DataError: an id twice, or (without `skip_known`) in the index already; earlier batches stay.
         """
         self.check(embedder)
-        added = seen = 0
-        rest = iter(documents)
-        with _locked(self.path):
-            self._table.checkout_latest()
-            while batch := list(islice(rest, batch_size)):
-                given = None if vectors is None else vectors[seen : seen + len(batch)]
-                seen += len(batch)
-                if vectors is not None and len(vectors) < seen:
-                    raise DataError(f"{len(vectors)} vectors for more documents; expected one a document")
-                fresh = self._fresh(batch, skip_known)
-                if fresh:
-                    texts = [batch[i].content for i in fresh]
-                    made = embedder.encode_documents(texts, progress=progress) if given is None else given[fresh]
-                    d_ND = unit_vectors(made, len(fresh), self.model)
-                    self._table.add(table_rows([batch[i] for i in fresh], d_ND, self.model))
-                    added += len(fresh)
-        if vectors is not None and len(vectors) != seen:
-            raise DataError(f"{len(vectors)} vectors for {seen} documents; expected one a document")
-        return added
+        return add_documents(
+            self.store, documents, embedder, vectors, batch_size=batch_size, skip_known=skip_known, progress=progress
+        )
+
+    def update(
+        self,
+        documents: Iterable[Document],
+        embedder: Embedder,
+        *,
+        batch_size: int = BATCH,
+        progress: Progress | None = None,
+    ) -> Updated:
+        """Adds documents, in place of those with the same ids; only new and changed texts are encoded.
+
+        Raises:
+            FingerprintError: another model made the index.
+            DataError: an id twice in one batch; earlier batches stay.
+        """
+        self.check(embedder)
+        return update_documents(self.store, documents, embedder, batch_size=batch_size, progress=progress)
+
+    def delete(self, ids: Sequence[str], embedder: Embedder | None = None) -> int:
+        """Removes documents by id; ids that are not there are passed over. Returns how many were removed."""
+        if embedder is not None:
+            self.check(embedder)
+        with self.store.locked():
+            return sum(self.store.delete(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH))
 
     def compact(self) -> None:
-        """Merges the files of many appends and drops old versions. Only while nobody else reads the index."""
-        self._table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
+        """Takes up what was added since into the approximate index and drops old versions. Only while nobody reads."""
+        with self.store.locked():
+            self.store.build()
 
     def documents(self, ids: Sequence[str]) -> list[Document]:
         """The documents with these ids, in this order.
@@ -217,8 +282,7 @@ class VectorIndex:
         """
         found: dict[str, Document] = {}
         for start in range(0, len(ids), BATCH):
-            for row in self._where_id(ids[start : start + BATCH], ["id", "title", "text"]):
-                found[row["id"]] = Document(row["id"], row["text"], row["title"])
+            found.update((document.id, document) for document in self.store.documents(ids[start : start + BATCH]))
         missing = [identity for identity in ids if identity not in found]
         if missing:
             raise DataError(f"no document with id {missing[0]!r} in this index", self.path)
@@ -227,10 +291,7 @@ class VectorIndex:
     def sample(self, count: int, *, seed: int) -> list[Document]:
         """Documents drawn at random, the same for the same seed; all of them where there are no more."""
         total = len(self)
-        places = sorted(random.Random(seed).sample(range(total), min(count, total)))
-        # One place at a time: of several it is not said in which order they come back.
-        rows = [self._table.take_offsets([place]).select(["id", "title", "text"]).to_list()[0] for place in places]
-        return [Document(row["id"], row["text"], row["title"]) for row in rows]
+        return self.store.at(sorted(random.Random(seed).sample(range(total), min(count, total))))
 
     def check(self, embedder: Embedder) -> None:
         """Raises `FingerprintError` unless `embedder` is the model that made the index."""
@@ -242,78 +303,3 @@ class VectorIndex:
                 f"{embedder.dimension}); give {own.name}, or build the index again with: "
                 f"embedloom index {embedder.name} CORPUS --out {self.path} --overwrite"
             )
-
-    def _nearest(self, q_QD: Vectors, limit: int) -> list[_Candidates]:
-        """The `limit` nearest rows of each query as LanceDB finds them."""
-        query: Any = self._table.search(list(q_QD), vector_column_name="vector")
-        # Several vectors in one query come back in one table, told apart by query_index; one vector has no such column.
-        found = query.distance_type("dot").limit(limit).select(["id", "vector", "_distance"]).to_arrow()
-        count = len(q_QD)
-        owner = found["query_index"].to_numpy() if count > 1 else np.zeros(len(found), dtype=np.int32)
-        ids = found["id"].to_pylist()
-        d_ND = found["vector"].combine_chunks().flatten().to_numpy().reshape(len(found), -1)
-        distance_N = found["_distance"].to_numpy()
-        out = []
-        for number in range(count):
-            rows = np.flatnonzero(owner == number)
-            out.append(_Candidates([ids[i] for i in rows], d_ND[rows], distance_N[rows]))
-        return out
-
-    def _fresh(self, batch: Sequence[Document], skip_known: bool) -> list[int]:
-        """Positions of the batch's documents that are to be added."""
-        known = {row["id"] for row in self._where_id([document.id for document in batch], ["id"])}
-        fresh = []
-        for position, document in enumerate(batch):
-            if document.id not in known:
-                fresh.append(position)
-                known.add(document.id)
-            elif not skip_known:
-                raise DataError(f"the id {document.id!r} is there twice; expected each document once", self.path)
-        return fresh
-
-    def _where_id(self, ids: Sequence[str], columns: list[str]) -> Iterator[dict[str, Any]]:
-        from lancedb.expr import col
-
-        # An expression, not a SQL text: an id is whatever the user's file says.
-        condition = col("id").isin(list(ids))
-        yield from self._table.search().where(condition).select(columns).limit(len(ids)).to_list()
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidates:
-    """What LanceDB found for one query: ids, vectors (candidates, dimension), its own distances in rising order."""
-
-    ids: list[str]
-    vectors: Vectors
-    distances: Vectors
-
-    def best(self, q_D: Vectors, k: int) -> tuple[list[Hit], bool]:
-        """The `k` best by exact cosine, and whether no document outside the candidates could be one of them."""
-        # Row sums of products in float64: equal vectors get equal scores wherever they stand, which a matrix product
-        # doesn't promise.
-        score_N = (self.vectors.astype(np.float64) * q_D).sum(axis=1)
-        hits = sorted((Hit(i, float(s)) for i, s in zip(self.ids, score_N, strict=True)), key=_rank, reverse=True)
-        distance = np.sort(self.distances)
-        return hits[:k], len(distance) > k and bool(distance[-1] - distance[k - 1] > NEAR)
-
-
-def _rank(hit: Hit) -> tuple[float, str]:
-    return hit.score, hit.document_id
-
-
-def _holds_index(place: Path) -> bool:
-    return (place / f"{TABLE}.lance").is_dir()
-
-
-def _connect(path: Path) -> Any:
-    import lancedb
-
-    return lancedb.connect(path)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lets one process append at a time: between the look for known ids and the commit nobody else may add one."""
-    with open(path / ".lock", "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,0 +1,1 @@
+"""Scale: files of texts to files of vectors, on this machine or on a cluster."""
