@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 
 @click.command("ask")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index")
 @click.argument("question")
 @click.option("--model", required=True, help="The model that made the index; another one is refused.")
 @click.option("--llm", default="local:registry:gemma3-270m", show_default=True, help="Who answers; see docs/llm.md.")
@@ -21,7 +20,7 @@ import click
 @click.option("--timeout", type=click.FloatRange(min=1), default=120, show_default=True, help="Seconds, of a server.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(
-    index: Path,
+    index: str,
     question: str,
     model: str,
     llm: str,

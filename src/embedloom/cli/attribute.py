@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @click.command("attribute")
-@click.argument("index", type=click.Path(path_type=Path))
+@click.argument("index")
 @click.option("--model", required=True, help="The model that made the index; another one is refused.")
 @click.option("--text", required=True, type=click.File(encoding="utf-8"), help="The text; - reads it.")
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="Cosine of a source; if left out, the index's own.")
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("-k", "--documents", type=click.IntRange(min=1), default=5, show_default=True, help="For a sentence.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a sentence.")
 def command(
-    index: Path,
+    index: str,
     model: str,
     text: TextIO,
     threshold: float | None,

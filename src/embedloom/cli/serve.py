@@ -19,7 +19,7 @@ CHATS = 8
 
 @click.command("serve")
 @click.argument("model")
-@click.option("--index", type=click.Path(path_type=Path), help="An index that MODEL made, for /v1/search and the page.")
+@click.option("--index", help="An index that MODEL made, for /v1/search and the page.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--name", default="", help="What clients call the model; MODEL if left out.")
@@ -46,7 +46,7 @@ CHATS = 8
 @click.option("--drain", type=click.IntRange(min=1), default=30, show_default=True, help="Seconds to finish in.")
 def command(
     model: str,
-    index: Path | None,
+    index: str | None,
     host: str,
     port: int,
     name: str,
@@ -110,7 +110,7 @@ def command(
     notice("all requests are answered; ended")
 
 
-def _opened(index: Path | None) -> VectorIndex | None:
+def _opened(index: str | None) -> VectorIndex | None:
     from embedloom.search.index import open_index
 
     return None if index is None else open_index(index)
