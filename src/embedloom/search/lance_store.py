@@ -145,7 +145,8 @@ class LanceStore:
         """By BM25 over title and text, summed."""
         from lancedb.query import MultiMatchQuery
 
-        asked = self._table.search(MultiMatchQuery(query, ["title", "text"]))
+        # Its other arguments have defaults, which its types don't say.
+        asked = self._table.search(MultiMatchQuery(query, ["title", "text"]))  # type: ignore[call-arg]
         if conditions:
             asked = asked.where(_expression(conditions))
         rows = asked.select(["id", "_score"]).limit(limit).to_list()

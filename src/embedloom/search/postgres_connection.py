@@ -31,13 +31,13 @@ def connect(place: str) -> tuple[Any, str]:
     try:
         connection = psycopg.connect(urlunsplit(url._replace(query=urlencode(options))), autocommit=True)
     except psycopg.Error as error:
-        raise DataError(f"PostgreSQL can't be reached ({_first(error)})", shown) from None
+        raise DataError(f"PostgreSQL can't be reached ({first_line(error)})", shown) from None
     try:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         register_vector(connection)
     except psycopg.Error as error:
         connection.close()
-        what = f"the database has no pgvector ({_first(error)}); install it on the server"
+        what = f"the database has no pgvector ({first_line(error)}); install it on the server"
         raise DataError(f"{what}, and as its owner: CREATE EXTENSION vector", shown) from None
     return connection, name
 
@@ -67,8 +67,9 @@ def told_plainly(place: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise DataError(f"a document holds text that is not Unicode ({error.reason})", place) from None
     except psycopg.Error as error:
-        raise DataError(f"can't be written ({_first(error)}); what was there before is as it was", place) from None
+        raise DataError(f"can't be written ({first_line(error)}); what was there before is as it was", place) from None
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in a line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,6 +7,7 @@ committed. Names are quoted as identifiers, values are parameters.
 from __future__ import annotations
 
 import json
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 from embedloom.errors import DataError
 from embedloom.records import Document, Hit
 from embedloom.search.kinds import IndexKind, check_kind
-from embedloom.search.postgres_connection import PREFIX, comment_of, connect, told_plainly, without_password
+from embedloom.search.postgres_connection import (
+    PREFIX,
+    comment_of,
+    connect,
+    first_line,
+    told_plainly,
+    without_password,
+)
 from embedloom.search.store import Candidates
 from embedloom.search.table import IndexedModel, kind_from, model_from
 from embedloom.search.tags import Condition, tag_values
@@ -81,6 +89,8 @@ class PostgresStore:
         # An index is not closed by whoever opened it; its connection goes with it.
         weakref.finalize(self, connection.close)
         self._name = name
+        # Threads may search at once, and a connection has one transaction at a time.
+        self._turn = threading.RLock()
         self._table = sql.Identifier(PREFIX + name)
 
     def create(self) -> None:
@@ -122,7 +132,7 @@ class PostgresStore:
         asked = sql.SQL("%s::vector") if exact else self._searched(sql.SQL("%s::vector"))[0]
         distance = sql.SQL("{} {} {}").format(read, sql.SQL(sign), asked)
         out = []
-        with self._connection.transaction():
+        with self._turn, self._connection.transaction():
             for name, value in self._settings(exact, limit, probes):
                 self._connection.execute("SELECT set_config(%s, %s, true)", (name, value))
             for q_D in q_QD:
@@ -258,9 +268,13 @@ class PostgresStore:
         return sql.SQL("{}::regconfig").format(sql.Literal(self.kind.words))
 
     def _run(self, text: str, values: Sequence[Any] = (), **parts: Any) -> Any:
+        import psycopg
         from psycopg import sql
 
-        return self._connection.execute(sql.SQL(text).format(table=self._table, **parts), tuple(values) or None)
+        try:
+            return self._connection.execute(sql.SQL(text).format(table=self._table, **parts), tuple(values) or None)
+        except psycopg.Error as error:
+            raise DataError(f"PostgreSQL can't do it ({first_line(error)})", self.place) from None
 
 
 def _where(conditions: Sequence[Condition], first: str = "") -> tuple[Any, list[Any]]:
