@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +30,31 @@ class _Worker:
         self._embedder = open_model()
         self._work = work
 
-    def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        place = Place(*(int(rows[field.name][0]) for field in dataclasses.fields(Place)))
+    def __call__(self, rows: Any) -> Any:
+        place = Place(**rows.to_pylist()[0])
         try:
             block = read_block(self._work.source, place, field=self._work.field)
             vectors_ND = block_vectors(self._embedder, block, self._work.told)
         except EmbedloomError as error:
             # As data: an exception would come back inside several of Ray's own.
-            return {"number": [place.number], "ids": [[]], "texts": [[]], "vectors": [b""], "error": [str(error)]}
-        texts = list(block.texts) if self._work.told.texts else []
+            return _answer(place.number, error=str(error))
+        texts = block.texts if self._work.told.texts else ()
         packed = np.ascontiguousarray(vectors_ND, dtype="<f4").tobytes()
-        return {
-            "number": [place.number], "ids": [list(block.ids)], "texts": [texts], "vectors": [packed], "error": [""]
-        }  # fmt: skip
+        return _answer(place.number, block.ids, texts, packed)
+
+
+def _answer(
+    number: int, ids: Sequence[str] = (), texts: Sequence[str] = (), vectors: bytes = b"", error: str = ""
+) -> Any:
+    """An Arrow table of one row, with types that Ray need not guess."""
+    import pyarrow as pa
+
+    kinds = {
+        "number": pa.int64(), "ids": pa.list_(pa.large_string()), "texts": pa.list_(pa.large_string()),
+        "vectors": pa.large_binary(), "error": pa.string(),
+    }  # fmt: skip
+    row = {"number": number, "ids": list(ids), "texts": list(texts), "vectors": vectors, "error": error}
+    return pa.Table.from_pylist([row], schema=pa.schema(kinds))
 
 
 def encode_on_ray(
@@ -94,7 +106,7 @@ def _encoded(
         _Worker,
         fn_constructor_args=(open_model, told),
         batch_size=1,
-        batch_format="numpy",
+        batch_format="pyarrow",
         concurrency=min(workers or most, len(rows)),
         **taken,
     )
