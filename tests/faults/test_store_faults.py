@@ -96,16 +96,16 @@ def big(count: int) -> list[Document]:
 
 
 def test_an_index_on_a_full_disk_says_so_and_opens_with_what_it_had(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 12) as disk:
+    with small_disk(tmp_path / "disk", 6) as disk:
         place = disk / "index"
         index = create_index(place, [Document(f"d{i}", f"text {i}") for i in range(300)], HashEmbedder())
         with pytest.raises(DataError, match=r"index: can't be written \(.*[Nn]o space left.*as it was"):
-            index.add(big(1500), HashEmbedder(), batch_size=300)
+            index.add(big(3000), HashEmbedder(), batch_size=300)
         opened = open_index(place)
         assert len(opened) % 300 == 0
         assert opened.search(["text 7"], HashEmbedder(), "", k=1)[0][0].document_id == "d7"
         with pytest.raises((DataError, OSError)):
-            create_index(disk / "other", big(1500), HashEmbedder())
+            create_index(disk / "other", big(3000), HashEmbedder())
         assert not (disk / "other").exists()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from embedloom.errors import DataError, FingerprintError
@@ -68,11 +69,7 @@ def create_index(
     """
     model = IndexedModel(embedder.name, embedder.fingerprint, embedder.dimension, instruction)
     place, kind = os.fspath(path), kind or IndexKind()
-    if place.startswith(POSTGRES):
-        from embedloom.search.postgres_store import create_postgres as create
-    else:
-        from embedloom.search.lance_store import create_lance as create
-    with create(place, model, kind, overwrite=overwrite) as store:
+    with _created(place, model, kind, overwrite) as store:
         index = VectorIndex(store)
         if index.add(documents, embedder, vectors=vectors, batch_size=batch_size, progress=progress) == 0:
             raise DataError("the corpus is empty; expected at least one document", place)
@@ -303,3 +300,13 @@ class VectorIndex:
                 f"{embedder.dimension}); give {own.name}, or build the index again with: "
                 f"embedloom index {embedder.name} CORPUS --out {self.path} --overwrite"
             )
+
+
+def _created(place: str, model: IndexedModel, kind: IndexKind, overwrite: bool) -> AbstractContextManager[Store]:
+    if place.startswith(POSTGRES):
+        from embedloom.search.postgres_store import create_postgres
+
+        return create_postgres(place, model, kind, overwrite=overwrite)
+    from embedloom.search.lance_store import create_lance
+
+    return create_lance(place, model, kind, overwrite=overwrite)

@@ -281,7 +281,8 @@ def _where(conditions: Sequence[Condition], first: str = "") -> tuple[Any, list[
     """The conditions as a WHERE clause with marks for their values, and the values."""
     from psycopg import sql
 
-    parts, values = [sql.SQL(first)] if first else [], []
+    parts: list[Any] = [sql.SQL(first)] if first else []
+    values: list[Any] = []
     for one in conditions:
         column = sql.Identifier(one.column)
         several = isinstance(one.value, tuple)
