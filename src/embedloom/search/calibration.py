@@ -56,6 +56,8 @@ def measured_threshold(
         "level": LEVEL,
         "threshold": round(threshold, 6),
     }
+    if "://" in index.path:
+        return threshold
     # An index that is only read still has a threshold; it is measured each time.
     with suppress(OSError), atomic_file(_place(index)) as file:
         json.dump(_stored(index) | {instruction: entry}, file, ensure_ascii=False, indent=1)

@@ -147,8 +147,11 @@ def _sampled(index: VectorIndex, count: int, seed: int) -> tuple[list[Document],
     """Documents drawn by their seed, by id, and their vectors, shape (documents, dimension)."""
     import lancedb
 
+    from embedloom.errors import DataError
     from embedloom.records import Document
 
+    if index.path.startswith("postgres"):
+        raise DataError("a map is drawn of an index in LanceDB alone", index.path)
     table: Any = lancedb.connect(index.path).open_table(TABLE)
     total = int(table.count_rows())
     places = np.sort(np.random.default_rng(seed).permutation(total)[:count]).tolist()
