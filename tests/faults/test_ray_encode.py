@@ -92,7 +92,7 @@ def on_ray(tmp_path: Path, script: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.big
 def test_two_workers_and_a_killed_one_give_the_file_of_one_process(tmp_path: Path) -> None:
     assert "workers 2" in on_ray(tmp_path, EQUAL)
     expected = (tmp_path / "here.parquet").read_bytes()
@@ -100,7 +100,7 @@ def test_two_workers_and_a_killed_one_give_the_file_of_one_process(tmp_path: Pat
     assert (tmp_path / "killed.parquet").read_bytes() == expected
 
 
-@pytest.mark.slow
+@pytest.mark.big
 def test_what_is_wrong_on_a_worker_is_one_sentence(tmp_path: Path) -> None:
     said = on_ray(tmp_path, WRONG)
     assert "give every machine the same model folder" in said
