@@ -23,7 +23,7 @@ from encode_speed import layer_flops, matrix_peak
 HERE = str(Path(__file__).parent)
 BATCH = 32
 STEPS = 5
-MAX_LENGTH = 128
+MAX_LENGTH = 96
 DATA = Path("../shared/data/labelled")
 SOURCES = {
     "snli-dev.jsonl": "Given a sentence that describes a scene, find a sentence that must be true if it is.",

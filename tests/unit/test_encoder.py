@@ -13,9 +13,11 @@ import torch
 from embedloom.errors import ContractError, ModelError
 from embedloom.model.backbone import hidden_states, pad_batch
 from embedloom.model.encoder import Encoder, open_encoder
-from embedloom.model.inputs import contract_for, token_ids
+from embedloom.model.fingerprint import fingerprint
+from embedloom.model.inputs import PROMPTS, InputContract, contract_for, token_ids
 from embedloom.model.pooling import pool
-from embedloom.records import Embedder
+from embedloom.records import Embedder, content_id
+from embedloom.run import file_hash
 from embedloom.train.checkpoint import Origin, save_checkpoint
 from tiny import KINDS, model_of, save_tiny, texts_that_are_hard, tokenizer_of
 
@@ -124,3 +126,15 @@ def test_missing_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="weights can't be read"):
         open_encoder(folder)
+
+
+def test_what_a_contract_got_later_changes_no_fingerprint_of_what_was_there(tmp_path: Path) -> None:
+    """Indexes name the fingerprint of their model: a model whose vectors are the same must keep it."""
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    first = {"bos": 2, "eos": 1, "max_length": 512, "pooling": "last"}
+    parts = [("model.safetensors", file_hash(tmp_path / "model.safetensors"))]
+    for prompt, instructed in (("instruction", True), ("none", False)):
+        found = fingerprint(tmp_path, InputContract(bos=2, eos=1, prompt=prompt))
+        assert found == content_id("fingerprint", parts, {**first, "instructed": instructed})
+    prompts = {fingerprint(tmp_path, InputContract(bos=2, eos=1, prompt=prompt)) for prompt in PROMPTS}
+    assert len(prompts) == len(PROMPTS)

@@ -26,4 +26,13 @@ def fingerprint(folder: Path, contract: InputContract | None) -> str:
     if not any(file.suffix == ".safetensors" for file in files):
         raise ModelError(f"{folder}: no *.safetensors weights in this folder; save the model with save_pretrained")
     parts = [(file.name, file_hash(file)) for file in files]
-    return content_id("fingerprint", parts, None if contract is None else dataclasses.asdict(contract))
+    return content_id("fingerprint", parts, None if contract is None else _deciding(contract))
+
+
+def _deciding(contract: InputContract) -> dict[str, object]:
+    """The contract as it was first written down, when instructions were there or not, and what it says beyond that:
+    vectors that do not change must keep their fingerprint, or every index of them would be refused."""
+    fields = dataclasses.asdict(contract)
+    prompt = fields.pop("prompt")
+    fields["instructed"] = contract.instructed
+    return fields if prompt in ("instruction", "none") else {**fields, "prompt": prompt}
