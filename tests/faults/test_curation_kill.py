@@ -26,7 +26,7 @@ from embedloom.cli.curating import curate
 from embedloom.curate import portions
 
 portions.SIZE = 4000
-run._do = lambda found, until: curate(found)
+run.do_stages = lambda found, until: curate(found)
 if __name__ == "__main__":
     sys.argv[0] = "embedloom"
     main.main()

@@ -26,7 +26,7 @@ import embedloom.model.vector_cache as cache
 cache.WRITE_EVERY = 4
 from embedloom.cli.main import cli
 print("ready", flush=True)
-cli(["eval", "slow", "--suite", sys.argv[1], "--results", sys.argv[2]], standalone_mode=False)
+cli(["eval", sys.argv[3], "--suite", sys.argv[1], "--results", sys.argv[2]], standalone_mode=False)
 """
 
 
@@ -51,24 +51,27 @@ def figures(folder: Path) -> list[dict[str, object]]:
 
 
 def test_an_interrupted_suite_goes_on_and_encodes_nothing_twice(suite: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "results"
+    folder, model = tmp_path / "results", tmp_path / "slow"
+    # The model is looked for before anything is measured; what opens it is replaced.
+    model.mkdir()
+    (model / "config.json").write_text("{}", encoding="utf-8")
     written: list[str] = []
     for _ in range(3):
-        printed = encoded(kill_after(MEASURE, suite, folder, seconds=0.7))
+        printed = encoded(kill_after(MEASURE, suite, folder, model, seconds=0.7))
         assert set(written).isdisjoint(printed)
         # The group that was being encoded when the kill came may not have been written.
         written += printed[:-4]
     assert written
-    rest = start(MEASURE, suite, folder)
+    rest = start(MEASURE, suite, folder, model)
     last, _ = rest.communicate()
     assert rest.returncode == 0
     assert set(written).isdisjoint(encoded(last.splitlines()))
     assert (folder / "report.html").exists()
-    whole = start(MEASURE, suite, tmp_path / "at-once")
+    whole = start(MEASURE, suite, tmp_path / "at-once", model)
     at_once, _ = whole.communicate()
     texts = encoded(at_once.splitlines())
     assert len(texts) == len(set(texts)) == 360
     assert figures(folder) == figures(tmp_path / "at-once")
     # Done is done: not one text is asked for.
-    again = start(MEASURE, suite, folder)
+    again = start(MEASURE, suite, folder, model)
     assert encoded(again.communicate()[0].splitlines()) == []

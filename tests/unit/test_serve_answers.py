@@ -124,10 +124,10 @@ def test_the_threshold_is_measured_once_and_kept_with_the_index(index: VectorInd
         assert posted(http, "/v1/attribute", 400, text="a", instruction="Mine")["param"] == "threshold"
     assert first == pytest.approx(stored_threshold(index), abs=1e-6)
     assert first == pytest.approx(measured_threshold(index, WordEmbedder()), abs=1e-6)
-    kept = json.loads((index.path / FILE).read_text())
+    kept = json.loads((Path(index.path) / FILE).read_text())
     [entry] = kept.values()
     entry["threshold"] = 0.25
-    (index.path / FILE).write_text(json.dumps(kept))
+    (Path(index.path) / FILE).write_text(json.dumps(kept))
     with TestClient(make_app(Service(WordEmbedder(), index=index))) as http:
         assert posted(http, "/v1/attribute", text="River ferries.")["threshold"] == 0.25
 
@@ -139,12 +139,12 @@ def test_a_threshold_of_another_model_or_corpus_does_not_hold(index: VectorIndex
     threshold = measured_threshold(index, WordEmbedder())
     assert stored_threshold(index) == pytest.approx(threshold, abs=1e-6)
     assert stored_threshold(index, instruction="Another") is None
-    kept = json.loads((index.path / FILE).read_text())
+    kept = json.loads((Path(index.path) / FILE).read_text())
     [key] = kept
     kept[key] = None if change is None else kept[key] | change
-    (index.path / FILE).write_text(json.dumps(kept))
+    (Path(index.path) / FILE).write_text(json.dumps(kept))
     assert stored_threshold(index) is None
-    (index.path / FILE).write_text("torn")
+    (Path(index.path) / FILE).write_text("torn")
     assert stored_threshold(index) is None
 
 

@@ -116,7 +116,9 @@ def common_beginning(rows: Sequence[Sequence[int]]) -> int:
 def _attends(model: nn.Module) -> bool:
     """Whether every layer is causal attention, whose keys and values are all that a beginning leaves behind."""
     kinds = getattr(model.config, "layer_types", None) or ()
-    return set(kinds) <= {"full_attention", "sliding_attention"} and is_causal(model)
+    # Layers that transformers computes again on the way back leave no keys and values.
+    again = model.training and any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return set(kinds) <= {"full_attention", "sliding_attention"} and is_causal(model) and not again
 
 
 def _by_length(numbers: Sequence[int], lengths: Sequence[int], token_budget: int, max_rows: int) -> list[list[int]]:

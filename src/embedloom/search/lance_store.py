@@ -35,6 +35,7 @@ from embedloom.search.tags import Condition
 if TYPE_CHECKING:
     from embedloom.records import Vectors
 
+_NONE = "no index here; make one with: embedloom index MODEL CORPUS --out INDEX"
 ALLOWED = {"exact": ("float32", "int8", "binary"), "ivf-pq": ("float32",), "hnsw": ("float32", "int8")}
 TRAINED = 256
 """Rows that an approximate index needs; a smaller table is read whole, which is fast."""
@@ -83,7 +84,7 @@ def open_lance(place: str) -> LanceStore:
         DataError: there is none, it was not finished, or embedloom did not make it.
     """
     if not is_uri(place) and not _holds_index(Path(place)):
-        raise DataError("no index here; make one with: embedloom index MODEL CORPUS --out INDEX", place)
+        raise DataError(_NONE, place)
     try:
         table = _connect(place).open_table(TABLE)
         schema = table.schema
@@ -92,6 +93,8 @@ def open_lance(place: str) -> LanceStore:
             raise DataError("it was not finished")
         return LanceStore(place, table, stored_model(schema), stored_kind(schema))
     except (DataError, KeyError, OSError, RuntimeError, ValueError) as error:
+        if f"Table '{TABLE}' was not found" in str(error):
+            raise DataError(_NONE, place) from None
         raise DataError(f"the index can't be opened ({_first(error)}); build it again", place) from None
 
 

@@ -67,6 +67,9 @@ def save_adapter(folder: Path, adapter: Adapter, base: str) -> None:
     config = copy.deepcopy(adapter.config)
     config.base_model_name_or_path = base.removeprefix("hub:").removeprefix("path:")
     config.inference_mode = True
+    if isinstance(config.target_modules, set):
+        # A set has no order, and equal trainings are to write equal files.
+        config.target_modules = sorted(config.target_modules)
     config.save_pretrained(str(folder))
     tensors = {name: tensor.contiguous() for name, tensor in adapter.tensors.items()}
     save_file(tensors, str(folder / WEIGHTS), metadata={"format": "pt"})
