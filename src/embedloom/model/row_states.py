@@ -58,7 +58,7 @@ class RowStates:
     _at: Tensor = field(init=False)
     _capacity: int = 0
     _longest: int = 0
-    _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+    _masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.first = torch.zeros(self.slots, dtype=torch.long, device=self.device)
@@ -141,9 +141,7 @@ class RowStates:
         """
         if window not in self._masks:
             self._masks[window] = self._hidden(window)
-        found = self._masks[window]
-        assert found is not None
-        return found
+        return self._masks[window]
 
     def _hidden(self, window: int | None) -> Tensor:
         first = self.first if self._new is None else self.first[self._new]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedloom.run import atomic_file
 from embedloom.search.attribute import INSTRUCTION, LEVEL, background_threshold
+from embedloom.search.lance_store import is_uri
 
 if TYPE_CHECKING:
     from embedloom.records import Embedder, Progress
@@ -56,7 +57,7 @@ def measured_threshold(
         "level": LEVEL,
         "threshold": round(threshold, 6),
     }
-    if "://" in index.path:
+    if is_uri(index.path):
         return threshold
     # An index that is only read still has a threshold; it is measured each time.
     with suppress(OSError), atomic_file(_place(index)) as file:
