@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ from tiny import model_of, texts_that_are_hard, tokenizer_of
 TEXTS = list(texts_that_are_hard())
 
 
-def checkpoint(folder: Path, seed: int, *, kind: str = "llama", max_length: int = 48, **changes: int) -> Path:
+def checkpoint(
+    folder: Path, seed: int, *, kind: str = "llama", max_length: int = 48, pooling: str = "last", **changes: int
+) -> Path:
     tokenizer = tokenizer_of(kind)
     origin = Origin("tiny", {"find": f"Find {seed % 2}", "same": "Match"}, {}, 10 * seed, "Some licence")
-    contract = contract_for(tokenizer, max_length=max_length)
+    contract = contract_for(tokenizer, max_length=max_length, pooling=pooling)
     save_checkpoint(folder, model_of(kind, seed=seed, **changes), tokenizer, contract, origin)
     return folder
 
@@ -208,14 +211,26 @@ def test_half_precision_parents_give_a_float32_model(folders: list[Path], tmp_pa
     [
         ({"kind": "mistral"}, "their architecture differs in 'architectures'"),
         ({"num_hidden_layers": 1}, "their architecture differs in 'num_hidden_layers'"),
-        ({"max_length": 32}, "their input contracts differ in 'max_length': 48 and 32"),
+        ({"pooling": "mean"}, "their input contracts differ in 'pooling': last and mean"),
     ],
 )
-def test_what_differs_is_named(folders: list[Path], tmp_path: Path, change: dict[str, int], words: str) -> None:
+def test_what_differs_is_named(folders: list[Path], tmp_path: Path, change: dict[str, Any], words: str) -> None:
     other = checkpoint(tmp_path / "other", 9, **change)
     with pytest.raises(ModelError, match=words) as raised:
         open_parents([folders[0], other], ())
     assert f"{folders[0]} and {other} can't be merged" in str(raised.value)
+
+
+def test_of_parents_that_read_to_different_lengths_comes_one_that_reads_the_longest(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    longer = checkpoint(tmp_path / "longer", 9, max_length=64)
+    merge(open_parents([folders[0], longer], ()), tmp_path / "out", method="linear")
+    encoder = open_encoder(tmp_path / "out")
+    assert encoder.contract.max_length == 64
+    for name, key in (("tokenizer_config.json", "model_max_length"), ("sentence_bert_config.json", "max_seq_length")):
+        assert json.loads((tmp_path / "out" / name).read_text(encoding="utf-8"))[key] == 64
+    assert json.loads((tmp_path / "out" / "embedloom.json").read_text(encoding="utf-8"))["rows"] == 10 + 90
 
 
 def test_another_tokenizer_and_other_tensors_are_named(

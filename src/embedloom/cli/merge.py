@@ -23,7 +23,7 @@ def command(models: tuple[Path, ...], method: str, weights: tuple[float, ...], o
     """Merges checkpoints of one architecture, tokenizer and input contract into a new one.
 
     Each MODEL is the model folder of a run. linear is the mean of their weights, slerp goes along the arc between
-    them. The new folder has its own fingerprint and names its parents.
+    them. The new folder has its own fingerprint, names its parents, and reads texts as long as the longest of theirs.
     """
     from embedloom.cli.progress import bar
     from embedloom.errors import ModelError

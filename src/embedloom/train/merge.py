@@ -10,7 +10,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ class Parent:
 def open_parents(folders: Sequence[Path], weights: Sequence[float]) -> list[Parent]:
     """The checkpoints to merge, each found whole, and all of one architecture, tokenizer and input contract.
 
+    How long a text they read may differ: it says where the text is cut and not how the rest is read.
+
     Args:
         folders: two or more.
         weights: as for `shares`.
@@ -74,7 +76,7 @@ def merge(parents: Sequence[Parent], out: Path, *, method: str, progress: Progre
     """Merges checkpoints into a new one, which appears whole, and returns its fingerprint.
 
     Arithmetic is in float32, and so is what is written. One tensor of each parent is in memory at a time. What is not
-    weights comes from the first parent, the instructions from all.
+    weights comes from the first parent of those that read the longest texts, the instructions from all.
 
     Args:
         parents: as `open_parents` found them.
@@ -83,7 +85,7 @@ def merge(parents: Sequence[Parent], out: Path, *, method: str, progress: Progre
         progress: told of tensors.
     """
     assert method in METHODS, method
-    first = parents[0]
+    first = max(parents, key=lambda parent: parent.contract.max_length)
     instructions = _instructions(parents)
     with ExitStack() as stack, atomic_folder(out) as scratch:
         opened = [stack.enter_context(open_weights(parent.folder)) for parent in parents]
@@ -92,7 +94,8 @@ def merge(parents: Sequence[Parent], out: Path, *, method: str, progress: Progre
         write_weights(scratch / "model.safetensors", first.shapes, merged)
         _set_prompts(scratch, instructions, first.contract)
         identity = fingerprint(scratch, first.contract)
-        write_description(scratch, _description(parents, method, instructions, identity))
+        described = _description(parents, method, instructions, identity)
+        write_description(scratch, described | {"contract": first.stored["contract"]})
     return identity
 
 
@@ -186,7 +189,7 @@ def _difference(one: Parent, other: Parent) -> str | None:
     backends = [parent.tokenizer.backend_tokenizer.to_str() for parent in (one, other)]
     if backends[0] != backends[1]:
         return "their tokenizers differ"
-    if (key := _unlike(one.stored["contract"], other.stored["contract"])) is not None:
+    if (key := _unlike(*({**asdict(parent.contract), "max_length": 0} for parent in (one, other)))) is not None:
         return f"their input contracts differ in {key}"
     return None
 
@@ -252,6 +255,5 @@ def _description(parents: Sequence[Parent], method: str, instructions: dict[str,
         "rows": sum(one["rows"] for one in stored),
         "instructions": instructions,
         "settings": {"method": method},
-        "contract": parents[0].stored["contract"],
         "parents": made_of,
     }
