@@ -34,6 +34,8 @@ def add_lora(
     """
     from peft import LoraConfig, get_peft_model
 
+    from embedloom.train.lora_linear import as_one_operation
+
     torch.manual_seed(seed)
     layers = targets if isinstance(targets, str) else list(targets)
     # An encoder's pooler reads the last layer, and nothing of it reaches the vectors.
@@ -52,6 +54,7 @@ def add_lora(
     for parameter in wrapped.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(dtype)
+    as_one_operation(wrapped)
     return wrapped
 
 
