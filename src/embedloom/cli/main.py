@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 
 import click
 
-from embedloom import EmbedloomError, __version__
+from embedloom import __version__
+from embedloom.cli.ending import ending_of
 
 VERBS = {
     "run": ("embedloom.cli.run", "Does every stage of a recipe that is missing, from corpus to report."),
@@ -48,6 +50,16 @@ class Verbs(click.Group):
         command: click.Command = importlib.import_module(VERBS[cmd_name][0]).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called; a verb that is none is told with the nearest one."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else "see --help for those there are."
+            ctx.fail(f"No such command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of verbs, without importing them."""
         with formatter.section("Commands"):
@@ -68,21 +80,15 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; the same command goes on where this one stopped", err=True)
-        sys.exit(130)
-    except EmbedloomError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:
-        if error.errno is None or (error.filename is None and error.strerror is None):
+    except (Exception, KeyboardInterrupt) as error:
+        ending = ending_of(KeyboardInterrupt() if isinstance(error, click.Abort) else error)
+        if ending is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror}", err=True)
-        sys.exit(2)
+        click.echo(ending.sentence, err=True)
+        sys.exit(ending.status)
 
 
 def _quiet() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from embedloom.cli.ending import ending_of
 from embedloom.cli.progress import notice
-from embedloom.errors import EmbedloomError
 
 if TYPE_CHECKING:
     from embedloom.train.processes import Processes
@@ -36,12 +36,16 @@ def together() -> Iterator[Processes | None]:
         processes = join()
         yield processes
     except BaseException as error:
-        _tell(error)
+        ending = ending_of(error)
+        if ending is None:
+            traceback.print_exception(error)
+        else:
+            notice(ending.sentence)
         if processes is not None and processes.first:
             with suppress(RuntimeError):
                 processes.say(FAILED)
         sys.stderr.flush()
-        os._exit(_status(error))
+        os._exit(1 if ending is None else ending.status)
 
 
 def wanted(processes: Processes) -> bool:
@@ -51,20 +55,7 @@ def wanted(processes: Processes) -> bool:
     """
     word = processes.hear()
     if word == FAILED:
-        os._exit(_status(EmbedloomError()))
+        os._exit(2)
     if word == END:
         processes.leave()
     return word == TRAIN
-
-
-def _tell(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        notice("interrupted; the same command goes on where this one stopped")
-    elif isinstance(error, EmbedloomError):
-        notice(f"error: {error}")
-    else:
-        traceback.print_exception(error)
-
-
-def _status(error: BaseException) -> int:
-    return 130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, EmbedloomError) else 1
