@@ -179,6 +179,27 @@ def test_export_is_what_was_put_in(tmp_path: Path) -> None:
     assert "path: data/train-*.parquet" in head
 
 
+def test_an_export_replaces_an_export_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    write_records(tmp_path / "rows.jsonl", rows(3))
+    out = tmp_path / "set"
+    out.mkdir()
+    export(str(tmp_path / "rows.jsonl"), out)
+    export(str(tmp_path / "rows.jsonl"), out)
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "data", "data.html"]
+    mine = tmp_path / "mine"
+    (mine / "data").mkdir(parents=True)
+    (mine / "README.md").write_text("mine", encoding="utf-8")
+    for place, message in ((mine, "'README.md'"), (tmp_path, "'mine'"), (tmp_path / "rows.jsonl", "'rows.jsonl'")):
+        with pytest.raises(DataError, match=f"{message}, which no export wrote"):
+            export(str(tmp_path / "rows.jsonl"), place)
+    (out / "data" / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(DataError, match=r"data/notes\.txt"):
+        export(str(tmp_path / "rows.jsonl"), out)
+    assert (mine / "README.md").read_text(encoding="utf-8") == "mine"
+    assert (out / "data" / "notes.txt").exists()
+
+
 def test_shards(tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     for count, sizes in ((0, [0]), (4, [4]), (5, [4, 1]), (8, [4, 4])):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 PAGE, TEXT = "data.html", "data.md"
 TRAIN = "train.jsonl"
 SHOWN_CONTAMINATED = 10
+DATA_SET_CARD = "README.md"
+_SHARD = re.compile(r"data/train-\d+-of-\d+\.parquet")
 
 
 def card(run: Run) -> None:
@@ -70,11 +74,16 @@ def export(name: str, out: Path) -> int:
 
     Args:
         name: as for `rows_of`.
-        out: the folder; what stood there is replaced.
+        out: the folder; an earlier export is replaced.
 
     Returns:
         How many rows were written.
+
+    Raises:
+        DataError: there are no such rows, or `out` holds what no export wrote.
     """
+    if (foreign := _foreign(out)) is not None:
+        raise DataError(f"holds {foreign!r}, which no export wrote; choose another --out, or empty that folder", out)
     from embedloom.curate.card import Card, card_html, card_markdown
     from embedloom.curate.description import describe
     from embedloom.data.parquet import write_parquet
@@ -83,9 +92,19 @@ def export(name: str, out: Path) -> int:
     described = Card(title, describe(rows_of(name)))
     with atomic_folder(out) as folder:
         count = write_parquet(rows_of(name), folder / "data")
-        (folder / "README.md").write_text(_head(described) + card_markdown(described), encoding="utf-8")
+        (folder / DATA_SET_CARD).write_text(_head(described) + card_markdown(described), encoding="utf-8")
         (folder / PAGE).write_text(card_html(described), encoding="utf-8")
     return count
+
+
+def _foreign(out: Path) -> str | None:
+    """Something in a folder that no export wrote; None if it may be replaced."""
+    if not out.is_dir():
+        return out.name if out.exists() else None
+    there = [path.relative_to(out).as_posix() for path in (*out.iterdir(), *(out / "data").glob("*"))]
+    own = {DATA_SET_CARD, PAGE, "data", *(name for name in there if _SHARD.fullmatch(name))}
+    # Anybody's folder may have a README.md and a folder of data: an export has its page, too.
+    return next((name for name in sorted(there) if name not in own or PAGE not in there), None)
 
 
 def _card(run: Run) -> Card:
@@ -150,8 +169,6 @@ def _tell(made: Card) -> None:
 
 def _head(made: Card) -> str:
     """The YAML head of a data set's card; what comes from data is JSON, which YAML reads."""
-    import json
-
     from embedloom.data.languages import languages
 
     codes = {language.name: language.code for language in languages()}
