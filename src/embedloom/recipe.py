@@ -222,12 +222,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecipeError: it is missing, or not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise RecipeError(
             f"no recipe {str(path)!r}; recipes lie in recipes/, for example recipes/quickstart.toml"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: is a folder; expected a recipe, a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not a TOML file ({error})") from None
 
 

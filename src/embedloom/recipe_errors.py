@@ -21,6 +21,9 @@ def explain(error: ValidationError, recipe: type[BaseModel]) -> str:
         return f"unknown key {place!r}; {hint}"
     if first["type"] == "missing":
         return f"key {place!r} is missing"
+    if first["type"] == "model_type":
+        keys = _known_keys(first["loc"], recipe)
+        return f"{place!r} is a section, set by its keys: {', '.join(f'{place}.{key}' for key in keys[:3])} ..."
     shown = json.dumps(first["input"], ensure_ascii=False, default=str)
     said = first["msg"].removeprefix("Value error, ")
     return f"key {place!r}: {said[0].lower()}{said[1:]}, got {shown[:80]}"

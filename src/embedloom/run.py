@@ -6,6 +6,7 @@ cut off; everything else is written beside its place and renamed into it, so tha
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import hashlib
 import json
@@ -36,6 +37,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         # Bytes, decoded a line at a time: a text file decodes ahead, and its error would name a line too early.
         with _open_bytes(path) as file:
             for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)  # which some editors put before UTF-8
                 if not line.strip():
                     continue
                 try:
@@ -43,7 +46,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 except UnicodeDecodeError as error:
                     raise DataError(f"not UTF-8 text ({error.reason})", path, number) from None
                 except (ValueError, RecursionError) as error:  # ValueError alone: a number of thousands of digits
-                    raise DataError(f"not valid JSON ({_json_fault(error)})", path, number) from None
+                    fault = f"not valid JSON ({_json_fault(error)}); expected one JSON object a line"
+                    raise DataError(fault, path, number) from None
                 if not isinstance(obj, dict):
                     raise DataError(f"expected a JSON object, got {type(obj).__name__}", path, number)
                 yield number, obj

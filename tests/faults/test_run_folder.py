@@ -254,6 +254,14 @@ def test_a_bad_line_is_named_by_file_and_line(tmp_path: Path, line: str) -> None
         list(read_objects(path))
 
 
+def test_a_mark_that_editors_put_before_utf8_and_their_line_ends_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\r\n{"a": 2}\r\n')
+    assert list(read_objects(tmp_path / "a.jsonl")) == [(1, {"a": 1}), (3, {"a": 2})]
+    (tmp_path / "b.jsonl").write_bytes(b'{"a": 1}\n\xef\xbb\xbf{"a": 2}\n')
+    with pytest.raises(DataError, match=r"b\.jsonl:2: not valid JSON .*; expected one JSON object a line"):
+        list(read_objects(tmp_path / "b.jsonl"))
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "plain"])
 def test_a_damaged_gzip_file_is_a_data_error(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "data.jsonl.gz"

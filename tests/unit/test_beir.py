@@ -41,6 +41,13 @@ def test_only_judged_queries_are_kept(tmp_path: Path) -> None:
     )
 
 
+def test_a_mark_that_editors_put_before_utf8_is_no_fault(tmp_path: Path) -> None:
+    path = folder(tmp_path / "tiny")
+    for file in (path / "corpus.jsonl", path / "queries.jsonl", path / "qrels" / "test.tsv"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_beir(path) == read_beir(folder(tmp_path / "plain" / "tiny"))
+
+
 def test_a_query_whose_judgements_are_all_zero_is_left_out(tmp_path: Path) -> None:
     found = read_beir(folder(tmp_path / "tiny", qrels=[*QRELS[:2], "q2\td2\t0"]))
     assert list(found.queries) == ["q1"]

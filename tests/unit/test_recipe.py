@@ -71,7 +71,7 @@ def test_a_setting_reaches_deep_and_the_last_one_wins() -> None:
         ("[train]\nbatch_size = 1\n", "key 'train.batch_size': .*greater than 1, got 1"),
         ("[train]\npooling = 'max'\n", "key 'train.pooling': .*'last'"),
         ("[corpus]\nevaluation_share = 1.5\n", "less than 1, got 1.5"),
-        ("train = 3\n", "key 'train'"),
+        ("train = 3\n", "'train' is a section, set by its keys: train.base, train.sources, train.epochs"),
         ("a = [\n", "not a TOML file"),
         ("a = 1\na = 2\n", "not a TOML file"),
     ],
@@ -91,7 +91,7 @@ def test_a_fault_is_named_with_file_and_key(tmp_path: Path, text: str, message: 
         ("=3", "expected section.key=value"),
         ("train.batchsize=3", "did you mean 'batch_size'"),
         ("seed.deep=3", "key 'seed'"),
-        ("train=3", "key 'train'"),
+        ("train=3", "'train' is a section, set by its keys: train.base"),
         ("train..epochs=3", "unknown key 'train.'"),
     ],
 )
@@ -100,10 +100,15 @@ def test_a_faulty_setting_is_named(setting: str, message: str) -> None:
         load_recipe([], [setting])
 
 
+def test_a_mark_that_editors_put_before_utf8_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_bytes(b'\xef\xbb\xbfname = "marked"\r\n')
+    assert load_recipe([tmp_path / "a.toml"]).name == "marked"
+
+
 def test_a_missing_file_says_where_recipes_lie(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no recipe .*recipes/quickstart.toml"):
         load_recipe([tmp_path / "none.toml"])
-    with pytest.raises(RecipeError, match="not a TOML file"):
+    with pytest.raises(RecipeError, match="is a folder; expected a recipe"):
         load_recipe([tmp_path])
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(RecipeError, match="not a TOML file"):

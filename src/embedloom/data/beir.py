@@ -174,7 +174,7 @@ def _cells(source: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """The three values of each line of a qrels file behind its header."""
     line = 0
     try:
-        with open(source, encoding="utf-8") as file:
+        with open(source, encoding="utf-8-sig") as file:
             for line, row in enumerate(file, 1):
                 if not row.strip():
                     continue

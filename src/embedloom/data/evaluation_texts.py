@@ -84,7 +84,8 @@ def _judged_queries(folder: Path) -> set[str] | None:
         return None
     judged: set[str] = set()
     for path in files:
-        with open(path, encoding="utf-8") as file:
+        # What is not UTF-8 is no id of a query, and is told by whoever measures on the set.
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
             judged.update(line.split("\t", 1)[0] for line in file)
     return judged
 
