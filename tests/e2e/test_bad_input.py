@@ -144,6 +144,69 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -
     assert "Traceback" not in answer.error
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["index", "m", "--out", "i", "--update"], "Missing argument 'CORPUS': --update adds its documents"),
+        (["index", "m", "corpus", "--out", "i", "--compact"], "--compact reads no CORPUS; add --update"),
+        (["index", "m", "--out", "i", "--delete", "ids.txt", "--kind", "exact"], "--kind is for a new index"),
+        (["index", "m", "c", "--out", "i", "--update", "--words", "english"], "--words is for a new index"),
+        (["index", "m", "c", "--out", "i", "--update", "--overwrite"], "--overwrite is for a new index"),
+        (["eval", "bm25", "set", "--data", "."], "--data is for a named --suite"),
+        (["eval", "bm25", "set", "--baseline", "bm25"], "--baseline is for a report of several models"),
+        (["train", "a.toml", "--rows", "8"], "--rows is for --estimate: without that, the training would begin"),
+        (["train", "a.toml", "--devices", "8"], "--devices is for --estimate"),
+        (["generate", "a.toml", "--rate", "8"], "--rate is for --estimate: without that, the language model would be"),
+        (["generate", "a.toml", "--tokenizer", "registry:minilm"], "--tokenizer is for --estimate"),
+    ],
+    ids=lambda value: " ".join(word for word in value if word[:2] == "--") if isinstance(value, list) else "",
+)
+def test_an_option_that_would_be_passed_over_is_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = call(capsys, *arguments)
+    assert answer.status == 2
+    assert message in answer.error
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_limit_holds_for_sets_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "qrels").mkdir()
+    texts = [f"{name} number {number}" for number, name in enumerate(("bread", "wool", "glass", "stone"))]
+    for name, key in (("corpus", "d"), ("queries", "q")):
+        lines = [json.dumps({"_id": f"{key}{number}", "text": text}) for number, text in enumerate(texts)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    judged = "".join(f"q{number}\td{number}\t1\n" for number in range(4))
+    (tmp_path / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", encoding="utf-8")
+    answer = call(capsys, "eval", "bm25", tmp_path, "--limit", "3")
+    assert answer.status == 0
+    assert "n=3  (3 of 4 queries)" in answer.out
+
+
+def test_a_wrong_baseline_is_told_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "test.jsonl").write_text(
+        '{"sentence1": "a", "sentence2": "b"}\n{"sentence1": "c", "sentence2": "d"}\n', encoding="utf-8"
+    )
+    results = tmp_path / "results"
+    words = ["eval", "bm25", "--suite", tmp_path / "set", "--baseline", "bm5", "--results", results]
+    assert "the baseline 'bm5' is none of the models: bm25" in sentence(call(capsys, *words))
+    assert not results.exists()
+
+
+def test_ids_to_delete_that_are_not_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ids.txt").write_bytes(b"d1\n\xff\n")
+    found = sentence(call(capsys, "index", "bm25", "--out", tmp_path / "i", "--delete", tmp_path / "ids.txt"))
+    assert "ids.txt: not UTF-8 text" in found
+
+
 def test_a_damaged_log_of_a_run_is_named(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert call(capsys, "run", world.recipe, "--out", out, "--until", "generate").status == 0

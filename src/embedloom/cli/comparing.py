@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,9 +17,9 @@ from embedloom.cli.measure import BM25_NAME, evaluate_model
 from embedloom.cli.opening import open_embedder
 from embedloom.cli.progress import notice
 from embedloom.cli.publishing import INVARIANCES, MODELS, SPEED, SPREADS, add_notes
-from embedloom.errors import ModelError
+from embedloom.errors import DataError, ModelError
 from embedloom.records import Embedder, Score
-from embedloom.run import RecordLog, RunFolder, write_records
+from embedloom.run import RecordLog, RunFolder
 
 if TYPE_CHECKING:
     from embedloom.evals.measured import Measured
@@ -220,11 +220,6 @@ def show(scores: Sequence[Score]) -> None:
         )
 
 
-def write_scores(path: Path, scores: Sequence[Score]) -> None:
-    """Writes the scores, one JSON object a line."""
-    write_records(path, scores)
-
-
 def machine() -> str:
     """Processor or GPU that encodes, in a few words."""
     import os
@@ -241,6 +236,17 @@ def machine() -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return f"{name}, {cores} core{'' if cores == 1 else 's'}"
+
+
+def check_baseline(baseline: str, models: Iterable[str]) -> None:
+    """Refuses a baseline that is none of the models.
+
+    Raises:
+        DataError: that.
+    """
+    known = sorted(set(models))
+    if baseline and baseline not in known:
+        raise DataError(f"the baseline {baseline!r} is none of the models: {', '.join(known)}")
 
 
 def check_models(models: Sequence[Named], *, paraphrases: bool, invariance: bool) -> None:

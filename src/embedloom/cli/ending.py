@@ -37,10 +37,10 @@ def ending_of(error: BaseException) -> Ending | None:
 
 
 def _is_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a device or in this process; torch, which has an error of its own, may not be there."""
+    """Whether memory ran out, on a device or in this process."""
     if isinstance(error, MemoryError):
         return True
-    # On a CPU torch raises a plain RuntimeError, which only its words tell from others.
+    # By its name, since torch need not be there. On a CPU it raises a plain RuntimeError, told by its words alone.
     return isinstance(error, RuntimeError) and (
         type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     )

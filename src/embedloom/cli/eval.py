@@ -27,7 +27,7 @@ FOLDER = Path("evaluation")
 @click.argument("names", nargs=-1, required=True, metavar="MODEL... [SET...]")
 @click.option("--suite", help="Measure all MODELs on core, smoke, a TOML file of sets, or every set below a folder.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Where a named suite's sets lie.")
-@click.option("--limit", type=click.IntRange(min=2), help="Queries, pairs or texts of a set of the suite, at most.")
+@click.option("--limit", type=click.IntRange(min=2), help="Queries, pairs or texts of a set, at most.")
 @click.option(
     "--results", type=click.Path(file_okay=False, path_type=Path), help="Folder of results, to go on from, and report."
 )
@@ -69,20 +69,23 @@ def command(
     With a folder of results, the default for a suite, what was measured is not measured again and no text is encoded
     twice: an interrupted evaluation goes on where it stopped. For one model alone --cache does that.
     """
-    from embedloom.cli.comparing import VECTORS, Opening, check_models, named, results_folder, write_scores
-    from embedloom.errors import DataError
-    from embedloom.evals.measured import set_content
+    from embedloom.cli.comparing import VECTORS, Opening, check_baseline, check_models, named, results_folder
+    from embedloom.evals.measured import RESULTS, set_content
+    from embedloom.run import write_records
 
     if suite is None and len(names) < 2:
         raise click.UsageError("Missing argument 'SET...'; or give a --suite.")
+    if suite is None and data is not None:
+        raise click.UsageError("--data is for a named --suite; a SET is named by its own path")
+    if suite is None and results is None and baseline:
+        raise click.UsageError("--baseline is for a report of several models: give a --suite, or a folder of --results")
     models = [named(name) for name in (names if suite is not None else names[:1])]
-    sets = (
-        _suite(suite, data, split, limit)
-        if suite is not None
-        else [s for path in names[1:] for s in _sets(path, split)]
-    )
+    sets = _suite(suite, data, split, limit) if suite is not None else _sets(names[1:], split, limit)
     check_models(models, paraphrases=paraphrases, invariance=invariance)
     folder = results or (FOLDER if suite is not None else None)
+    labels = [model.label for model in models]
+    if folder is not None and not (folder / RESULTS).exists():
+        check_baseline(baseline, labels)  # before anything is written
     # A fingerprint says nothing of the precision: what was made in one that was asked for stays apart.
     apart = "" if dtype == "auto" else f"-{dtype}"
     if folder is not None and cache is None:
@@ -91,13 +94,13 @@ def command(
     how = Opening(dtype, max_length, processes)
     scores: list[Score] = []
     with nullcontext() if folder is None else results_folder(folder) as kept:
-        if kept is not None and baseline and baseline not in {model.label for model in models} | kept.models:
-            raise DataError(f"the baseline {baseline!r} is none of the models: {', '.join(m.label for m in models)}")
+        if kept is not None:
+            check_baseline(baseline, [*labels, *kept.models])
         for model in models:
             for found in _measure(model, sets, contents, how, instruction, cache, kept, paraphrases, invariance):
                 scores += found
                 if out is not None:
-                    write_scores(out, scores)
+                    write_records(out, scores)
         if folder is not None:
             _publish(folder, models, sets, contents, baseline)
 
@@ -146,14 +149,19 @@ def _suite(name: str, data: Path | None, split: str, limit: int | None) -> list[
     return open_suite(name, data=data, split=split, limit=limit)
 
 
-def _sets(path: str, split: str) -> list[EvalSet]:
+def _sets(names: Sequence[str], split: str, limit: int | None) -> list[EvalSet]:
     from embedloom.data.sources import data_path
     from embedloom.evals.mteb_tasks import SCHEME, mteb_sets
     from embedloom.evals.suite import discover
+    from embedloom.evals.suites import limited_to
 
-    if path.startswith(SCHEME):
-        return mteb_sets(path.removeprefix(SCHEME), split=split)
-    return discover(data_path(path), split=split)
+    found = (
+        mteb_sets(name.removeprefix(SCHEME), split=split)
+        if name.startswith(SCHEME)
+        else discover(data_path(name), split=split)
+        for name in names
+    )
+    return [limited_to(one, limit) for of_name in found for one in of_name]
 
 
 def _reworded(

@@ -9,7 +9,12 @@ import click
 
 @click.command("export")
 @click.argument("rows", metavar="RUN")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write; an earlier export there is replaced.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder to write; an earlier export there is replaced.",
+)
 def command(rows: str, out: Path) -> None:
     """Writes a run's curated rows as a data set: Parquet files and a card, which datasets.load_dataset(DIR) reads.
 

@@ -45,6 +45,8 @@ def command(
     from embedloom.recipe import load_recipe
     from embedloom.run import RunFolder
 
+    if given := [name for name, value in (("--rate", rate), ("--tokenizer", tokenizer)) if value and not estimate]:
+        raise click.UsageError(f"{given[0]} is for --estimate: without that, the language model would be asked")
     recipe = load_recipe(recipes, settings)
     run = Run(recipe, RunFolder(out or Path("runs") / recipe.name))
     with run.folder.locked():

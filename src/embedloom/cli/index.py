@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+OF_A_NEW_INDEX = ("overwrite", "instruction", "kind", "precision", "dimensions", "words", "column", "vectors")
+"""Options that say how an index is made, and not how it is changed."""
+
 
 @click.command("index")
 @click.argument("model")
@@ -55,7 +58,9 @@ def command(
     from embedloom.search.kinds import IndexKind
     from embedloom.search.tags import read_columns
 
-    if update or delete is not None or compact:
+    changes = [name for name, given in (("--update", update), ("--delete", delete), ("--compact", compact)) if given]
+    if changes:
+        _check_change(changes[0], update, corpus, click.get_current_context())
         change(out, model, corpus if update else None, delete, compact=compact)
         return
     if corpus is None:
@@ -72,3 +77,14 @@ def command(
     click.echo(
         f"{len(documents)} documents in {out}; search it with: embedloom search {out} --model {model} 'your query'"
     )
+
+
+def _check_change(asked: str, update: bool, corpus: str | None, context: click.Context) -> None:
+    """Refuses what a change of an index would pass over in silence."""
+    if update and corpus is None:
+        raise click.UsageError("Missing argument 'CORPUS': --update adds its documents.")
+    if corpus is not None and not update:
+        raise click.UsageError(f"{asked} reads no CORPUS; add --update to take up its documents")
+    for name in OF_A_NEW_INDEX:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name} is for a new index; {asked} changes the one that stands there")

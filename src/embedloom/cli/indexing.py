@@ -80,6 +80,7 @@ def change(place: str, model: str, corpus: str | None, delete: Path | None, *, c
     from embedloom.cli.progress import bar, notice
     from embedloom.search.index import open_index
 
+    ids = [] if delete is None else _lines(delete)
     index = open_index(place)
     embedder = open_embedder(model, notice=notice)
     index.check(embedder)
@@ -89,8 +90,14 @@ def change(place: str, model: str, corpus: str | None, delete: Path | None, *, c
             done = index.update(documents, embedder, progress=advance)
         click.echo(f"{done.added} documents added, {done.changed} changed, {done.unchanged} unchanged")
     if delete is not None:
-        ids = [line for line in delete.read_text(encoding="utf-8").splitlines() if line]
         click.echo(f"{index.delete(ids, embedder)} documents removed")
     if compact:
         index.compact()
     click.echo(f"{len(index)} documents in {place}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason}); expected an id a line", path) from None

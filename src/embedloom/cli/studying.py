@@ -202,9 +202,6 @@ def _merge(run: Run, cell: Cell, place: Place) -> None:
 
 def _with_needs(study: StudyFile, names: set[str]) -> set[str]:
     """The cells of these names, and all that they are made from."""
-    known = {cell.name for cell in study.cells}
-    if unknown := sorted(names - known):
-        raise EmbedloomError(f"no cell {unknown[0]!r}; cells are {', '.join(known)}")
     wanted = set(names)
     for cell in reversed(study.cells):
         if cell.name in wanted:

@@ -45,6 +45,9 @@ def command(
     from embedloom.run import RunFolder
 
     if not estimate:
+        asked = (("--rows", rows), ("--tokens", tokens), ("--devices", devices if devices > 1 else None))
+        if given := [name for name, value in asked if value is not None]:
+            raise click.UsageError(f"{given[0]} is for --estimate: without that, the training would begin")
         click.get_current_context().invoke(whole, recipes=recipes, settings=settings, out=out, until="train")
         return
     recipe = load_recipe(recipes, settings)

@@ -37,9 +37,8 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
     Raises:
         DataError: there is no such suite, or a set is missing or malformed.
     """
-    documents = None if limit is None else 10 * limit
     if name not in suite_names() and Path(name).is_dir():
-        return [limited(found, rows=limit, documents=documents) for found in discover(Path(name), split=split)]
+        return [limited_to(found, limit) for found in discover(Path(name), split=split)]
     entries = _entries(name)
     folder = data
     if folder is None and not all(entry["path"].startswith(SCHEME) for entry in entries):
@@ -48,7 +47,7 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
         limited(
             found,
             rows=_least(entry.get("queries", entry.get("rows")), limit),
-            documents=_least(entry.get("documents"), documents),
+            documents=_least(entry.get("documents"), _documents(limit)),
         )
         for entry in entries
         for found in _sets_of(entry["path"], folder, split)
@@ -58,6 +57,14 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
 def suite_names() -> tuple[str, ...]:
     """Suites that have a name."""
     return tuple(_named())
+
+
+def limited_to(found: EvalSet, limit: int | None) -> EvalSet:
+    """The part of a set that a limit for all sets leaves: so many queries, pairs or texts, ten times as many documents.
+
+    None leaves all of it.
+    """
+    return limited(found, rows=limit, documents=_documents(limit))
 
 
 def limited(found: EvalSet, *, rows: int | None = None, documents: int | None = None) -> EvalSet:
@@ -113,6 +120,10 @@ def _drawn(rows: Sequence[Any], most: int | None) -> tuple[Any, ...]:
     if most is None or most >= len(rows):
         return tuple(rows)
     return tuple(rows[place] for place in sorted(random.Random(SEED).sample(range(len(rows)), most)))
+
+
+def _documents(limit: int | None) -> int | None:
+    return None if limit is None else 10 * limit
 
 
 def _least(*limits: int | None) -> int | None:
