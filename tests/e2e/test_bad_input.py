@@ -201,6 +201,14 @@ def test_a_wrong_baseline_is_told_before_anything_is_written(
     assert not results.exists()
 
 
+def test_mining_in_a_corpus_that_is_not_there_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mine", "sample:llm-written", "--with", "bm25", "--corpus", tmp_path / "nowhere"]
+    assert "nowhere: no such file or folder" in sentence(call(capsys, *words, "--out", tmp_path / "mined.jsonl"))
+    assert not any(tmp_path.iterdir())
+
+
 def test_ids_to_delete_that_are_not_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ids.txt").write_bytes(b"d1\n\xff\n")
     found = sentence(call(capsys, "index", "bm25", "--out", tmp_path / "i", "--delete", tmp_path / "ids.txt"))

@@ -7,7 +7,9 @@ import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from embedloom.cli.progress import notice
 from embedloom.data.sources import data_path
+from embedloom.errors import DataError
 from embedloom.records import Document, Example, content_id
 
 if TYPE_CHECKING:
@@ -15,17 +17,25 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", Document, Example)
 
+CORPUS_FILES = (".jsonl", ".jsonl.gz")
 KNOWN_ITEM = "known-item"
 """Folder, below the run folder, of the retrieval set made from the user's own texts."""
 
 
 def read_documents(source: str | list[str]) -> list[Document]:
-    """The documents of a source to index: a retrieval set's corpus, a corpus file, or a folder's passages."""
+    """The documents of a source to index: a retrieval set's corpus, a corpus file, or a folder's passages.
+
+    Raises:
+        DataError: there is no such source, a line is malformed, or it is a file of another kind.
+    """
     if is_text(source):
         return [Document(item.id, item.rest, item.summary) for item in text_items(source)]
     from embedloom.data.beir import part_of, read_corpus_file
 
     path = data_path(source)
+    if path.is_file() and not path.name.endswith(CORPUS_FILES):
+        kinds = "a folder of txt, md, rst or JSONL files, a BEIR folder, or a corpus.jsonl"
+        raise DataError(f"is a file{f' ({path.suffix})' if path.suffix else ''}; expected {kinds}", path)
     return list(read_corpus_file(path if path.is_file() else part_of(path, "corpus.jsonl")))
 
 
@@ -45,9 +55,13 @@ def text_items(source: str | list[str]) -> list[Item]:
         from embedloom.data.python_docs import python_documentation
 
         return list(python_documentation())
-    from embedloom.data.text_folder import folder_items
+    from embedloom.data.text_folder import SUFFIXES, folder_items, left_out
 
-    return folder_items(data_path(source))
+    path = data_path(source)
+    items = folder_items(path)
+    if others := left_out(path):
+        notice(f"left out of {path}: {others}; {', '.join(SUFFIXES)} are read")
+    return items
 
 
 def source_content(source: str | list[str]) -> str:

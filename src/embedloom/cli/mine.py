@@ -63,6 +63,7 @@ def command(
     from embedloom.cli.mining import answers_of_files, searched, searched_index, stream_corpus, told
     from embedloom.cli.progress import bar
     from embedloom.data.document_file import DocumentFile
+    from embedloom.data.sources import data_path
     from embedloom.errors import DataError
     from embedloom.run import RunFolder, write_records
     from embedloom.search.mine import mine
@@ -78,6 +79,8 @@ def command(
         raise click.UsageError("an index brings its own documents; leave out --corpus")
     if not index and corpus is None:
         raise click.UsageError("Missing option '--corpus'; rows can be their own corpus: --corpus ROWS")
+    if corpus is not None:
+        data_path(corpus)  # a name that leads nowhere leaves no folder behind
     work = RunFolder(out.with_name(f".{out.name}.mining"))
     counts: Counter[str] = Counter()
     with work.locked(), ExitStack() as stack:
@@ -131,7 +134,7 @@ def _judged(corpus: str | None) -> list[str]:
     from embedloom.data.beir import is_beir
     from embedloom.data.sources import data_path
 
-    if corpus is None or corpus == "python-docs":
+    if corpus is None:
         return []
     folder = data_path(corpus)
     judged = is_beir(folder) and any((folder / "qrels").glob("*.tsv"))

@@ -52,7 +52,8 @@ def split_groups(items: Sequence[Item], share: float, seed: int) -> tuple[list[I
         raise DataError(f"share of evaluation items must lie between 0 and 1, got {share}")
     sizes = Counter(item.group for item in items)
     if len(sizes) < 2:
-        raise DataError(f"text from at least 2 groups (files, modules) is needed to split it, got {len(sizes)}")
+        told = f"{len(sizes)} text is long enough" if sizes else "no text is long enough"
+        raise DataError(f"{told}, and two are needed, one of them to measure with; give more or longer texts")
     chosen: set[str] = set()
     taken, target = 0, share * len(items)
     order = sorted(sizes, key=lambda group: hashlib.blake2b(f"{seed}:{group}".encode()).digest())

@@ -6,7 +6,9 @@ Its summary is the heading or title that stands over it, or its first sentence.
 
 from __future__ import annotations
 
+import codecs
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ SUMMARY_WORDS = (2, 40)
 FILE_GROUPS = 10
 """With fewer source texts than this, every passage is its own group: whole files could not be split fairly."""
 
+SHOWN_ENDINGS = 5
 SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".jsonl.gz")
 _UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}\s*$")
 _MARKDOWN_HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$")
@@ -33,7 +36,7 @@ _KEYS = ("_id", "title", "text")
 
 
 def folder_items(path: Path) -> list[Item]:
-    """Items of all text files below a folder, in the order of their names.
+    """Items of all text files below a folder, in the order of their names; hidden files and folders are passed over.
 
     JSONL rows are {"text"[, "title", "_id"]}, each a text of its own. The group is the source text, or the passage
     where there are fewer than 10 source texts.
@@ -44,19 +47,36 @@ def folder_items(path: Path) -> list[Item]:
     if not path.is_dir():
         what = "is a file; expected the folder that holds it" if path.exists() else "no such folder"
         raise DataError(what, path)
-    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name.endswith(SUFFIXES)]
+    files = [file for file in _files(path) if file.name.endswith(SUFFIXES)]
     if not files:
-        raise DataError(f"no text in this folder; expected files that end in {', '.join(SUFFIXES)}", path)
+        others = left_out(path)
+        there = f"no text in this folder, but {others}" if others else "no text in this folder"
+        raise DataError(f"{there}; expected files that end in {', '.join(SUFFIXES)}", path)
     items = clean_items(item for file in files for item in _file_items(file, file.relative_to(path).as_posix()))
     if not items:
         raise DataError(
-            f"no passage is left: each needs a title or first sentence and {REST_WORDS} words besides; "
-            f"{len(files)} file{'s hold' if len(files) > 1 else ' holds'} less than that",
+            f"no passage is left: each needs a title or first sentence of {SUMMARY_WORDS[0]} to {SUMMARY_WORDS[1]} "
+            f"words and {REST_WORDS} words besides; {len(files)} file{'s have' if len(files) > 1 else ' has'} none",
             path,
         )
     if len({item.group for item in items}) < FILE_GROUPS:
         items = [Item(item.id, item.id, item.summary, item.rest) for item in items]
     return items
+
+
+def left_out(path: Path) -> str:
+    """How many files below a folder are not read, by their endings, as in `2 .pdf, 1 .csv`; "" if all are."""
+    others = Counter(file.suffix or file.name for file in _files(path) if not file.name.endswith(SUFFIXES))
+    shown = [f"{count:,} {ending}" for ending, count in others.most_common(SHOWN_ENDINGS)]
+    rest = others.total() - sum(count for _, count in others.most_common(SHOWN_ENDINGS))
+    return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The files below a folder by name, but for hidden ones: environments and histories are nobody's texts."""
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+            yield file
 
 
 def _file_items(file: Path, name: str) -> Iterator[Item]:
@@ -65,10 +85,13 @@ def _file_items(file: Path, name: str) -> Iterator[Item]:
             title, text = _row(row, file, number)
             yield from _text_items(f"{name}:{row.get('_id', number)}", title, [("", text)])
         return
+    content = file.read_bytes()
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError(f"not UTF-8 text ({error.reason}); save it as UTF-8", file) from None
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        what = "UTF-16 text" if marked else f"not UTF-8 text ({error.reason})"
+        raise DataError(f"{what}; save it as UTF-8, as iconv does with -f and -t", file) from None
     yield from _text_items(name, "", _sections(lines, headings=file.suffix != ".txt"))
 
 
