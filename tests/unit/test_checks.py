@@ -8,7 +8,6 @@ import pytest
 from embedloom.curate.checks import Checks
 from embedloom.curate.decontaminate import Contamination, contaminated, contamination
 from embedloom.curate.personal import kind_of
-from embedloom.curate.rules import apply_rules
 from embedloom.data.evaluation_texts import EvaluationText, evaluation_texts
 from embedloom.data.training_rows import read_source
 from embedloom.errors import DataError, MissingExtraError
@@ -25,8 +24,8 @@ def row(query: str, positive: str, family: str = "sts", **more) -> Example:
 
 
 def rule_of(example: Example) -> str:
-    (found,) = apply_rules([example])
-    return found.rule if isinstance(found, Reject) else ""
+    fault = Checks().fault(example)
+    return fault.rule if fault else ""
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from embedloom.curate.checks import Checks
 from embedloom.curate.curate import curate
 from embedloom.curate.duplicates import drop_duplicates
 from embedloom.curate.round_trip import round_trip
-from embedloom.curate.rules import LIMITS, RULES, apply_rules
+from embedloom.curate.rules import LIMITS, RULES
 from embedloom.curate.yields import count_yields
 from embedloom.data.training_rows import read_source
 from embedloom.records import FAMILIES, Example, Hit, Prompt, Reject
@@ -22,8 +23,8 @@ def example(query: str = "when was the gate of the harbour rebuilt", **more) -> 
 
 
 def rule_of(row: Example) -> str:
-    (found,) = apply_rules([row])
-    return found.rule if isinstance(found, Reject) else ""
+    fault = Checks().fault(row)
+    return fault.rule if fault else ""
 
 
 def test_limits_cover_every_family() -> None:

@@ -75,11 +75,10 @@ def card_markdown(card: Card) -> str:
 
 def _view(card: Card) -> dict[str, Any]:
     found = card.description
-    near = found.all.rows
     dropped = card.yields.dropped if card.yields else {}
     alike = sum(count for key, count in dropped.items() if key[1] == "near-duplicate")
     same = sum(count for key, count in dropped.items() if key[1] == "exact-duplicate")
-    looked = near + alike + same + sum(count for key, count in dropped.items() if key[0] == "round-trip")
+    looked = found.all.rows + alike + same + sum(count for key, count in dropped.items() if key[0] == "round-trip")
     return {
         "card": card,
         "found": found,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from embedloom.curate.language import RELATED
 from embedloom.curate.texts import hashes_of, normalised, words_of
 from embedloom.data.words import unspaced_share_of
-from embedloom.records import CLASSIFICATION, Example, Reject
+from embedloom.records import CLASSIFICATION, Example
 
 Rule = Callable[[Example], str]
 """The detail of the fault, or an empty string if the example is sound."""
@@ -214,17 +214,6 @@ RULES: Mapping[str, Rule] = {
     "bitext-length": bitext_length,
     "sts-order": sts_order,
 }
-
-
-def apply_rules(examples: Iterable[Example], rules: Mapping[str, Rule] = RULES) -> Iterator[Example | Reject]:
-    """Each example, or a `Reject` by the first rule that it fails."""
-    for example in examples:
-        for name, rule in rules.items():
-            if detail := rule(example):
-                yield Reject(example.id, STAGE, name, detail)
-                break
-        else:
-            yield example
 
 
 def _weight(text: str) -> int:

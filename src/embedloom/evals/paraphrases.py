@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from embedloom.evals.instructions import instruction_for
 from embedloom.evals.intervals import Estimate
 from embedloom.evals.result import SetResult, paired_difference
 
@@ -123,21 +122,6 @@ def paraphrases_of(task: str, family: str) -> tuple[str, ...]:
     """Other words for the instruction of a set; the table's own is not among them."""
     fitting = (words for pattern, words in PARAPHRASES if fnmatchcase(task.lower(), pattern))
     return next(fitting, DEFAULTS[SAME.get(family, family)])
-
-
-def reworded(
-    task: str, family: str, evaluate: Callable[[str], SetResult], *, own: str | None = None
-) -> Iterator[SetResult]:
-    """The results of a set under its own instruction, then under each paraphrase.
-
-    Args:
-        task: the set's name.
-        family: the set's.
-        evaluate: gives the result under an instruction.
-        own: the instruction that comes first, instead of the table's.
-    """
-    for instruction in (instruction_for(task, family, own), *paraphrases_of(task, family)):
-        yield evaluate(instruction)
 
 
 def sensitivity(results: Sequence[SetResult]) -> Sensitivity:

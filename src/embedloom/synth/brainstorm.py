@@ -22,7 +22,7 @@ from embedloom.synth.compose import cut
 from embedloom.synth.draw import choose, shuffled
 from embedloom.synth.families import family
 from embedloom.synth.json_reply import ReplyError
-from embedloom.synth.parse import REPLY_CHARACTERS, clean
+from embedloom.synth.parse import REPLY_CHARACTERS, clean, first_replies
 from embedloom.synth.template import STYLES, fill, templates
 
 TASKS_A_CALL = 20
@@ -80,9 +80,7 @@ def parse_tasks(
         A `Task`, or a `Reject` by `unanswered`, `oversized`, `no-task` (a reply without one), `length`, `not-a-task`,
         `placeholder`, `control-characters`, `exact-duplicate` (of a task that was shown, too) or `near-duplicate`.
     """
-    replies: dict[str, Generation] = {}
-    for generation in generations:
-        replies.setdefault(generation.prompt_id, generation)
+    replies = first_replies(generations)
     found: list[tuple[str, str]] = []
     seen: dict[tuple[str, str], str] = {}
     for prompt in prompts:

@@ -49,14 +49,3 @@ class Weighted(Sequence[T]):
 def shuffled(keys: Sequence[str], seed: int, *address: str | int) -> list[int]:
     """The indices of `keys` in an order that is a function of seed, address and each key."""
     return sorted(range(len(keys)), key=lambda index: (uniform(seed, *address, keys[index]), index))
-
-
-def apportion(total: int, shares: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers that sum to `total` in the proportion of `shares` (largest remainder; ties go to the first)."""
-    whole = sum(shares.values())
-    exact = {key: total * share / whole for key, share in shares.items()}
-    counts = {key: int(value) for key, value in exact.items()}
-    rest = sorted(exact, key=lambda key: counts[key] - exact[key])
-    for key in rest[: total - sum(counts.values())]:
-        counts[key] += 1
-    return counts

@@ -7,8 +7,7 @@ A file of `templates/` is named `<family>-<style>-<number>.txt`; the style is `c
 - `body`: the part of one example. `{{name}}` is a blank.
 - `demonstration` (base, optional): how one demonstration of a task is shown; all of them are `{{demonstrations}}`.
 - `reply` (base): the labels of the reply in their order, one `Label: key` a line; the body ends with the first label.
-A key
-  that ends in `?` may be absent. One key without a label is the whole reply.
+  A key that ends in `?` may be absent. One key without a label is the whole reply.
 """
 
 from __future__ import annotations
@@ -134,8 +133,8 @@ def template(name: str) -> Template:
     Raises:
         RecipeError: there is none.
     """
-    family, _, rest = name.rpartition("-")[0].rpartition("-")
-    for candidate in templates(family, rest):
+    family, _, style = name.rpartition("-")[0].rpartition("-")
+    for candidate in templates(family, style):
         if candidate.name == name:
             return candidate
     raise RecipeError(f"unknown template {name!r}")
