@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,17 @@ def test_table_records_and_page_say_the_same_and_escape() -> None:
         assert there in page, there
     for absent in ("http://", "https://", "<script", "@import", "url("):
         assert absent not in page
+
+
+def test_the_page_has_a_column_for_the_paper_only_if_the_paper_says_something() -> None:
+    with_paper = study_page(study_table("s", "", "plain", cells(0.1)))
+    assert '<th scope="col">Paper</th>' in with_paper
+    assert ("4 s shared" in with_paper, "1,234 tokens" in with_paper, "5 prompts" in with_paper) == (True,) * 3
+    without = [replace(cell, paper=None) for cell in cells(0.1)]
+    page = study_page(study_table("s", "", "plain", without))
+    assert "Paper" not in page
+    rows = page.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")[:-1]
+    assert {row.count("<td") for row in rows} == {page.split("</thead>")[0].count("<th ")}
 
 
 def test_a_page_of_nothing_yet_is_a_page() -> None:

@@ -34,6 +34,7 @@ def study_page(study: Study) -> str:
         "differences": _panel(f"{MEAN}, minus {study.reference}", {row.cell.name: row.difference for row in study.rows
                               if row.difference is not None}, study, signed=True),
         "panels": _panels(study),
+        "has_paper": any(row.cell.paper is not None for row in study.rows),
         "kinds": {AGREES: "good", DISAGREES: "bad"},
         "data_names": names,
         "failed": [row.cell for row in study.rows if row.cell.failure],
