@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedloom.cli.pipeline import source_commit, versions
+from embedloom.cli.run_history import BY_FAMILY, STEP_LOG, tallies, training_scores, training_steps
 from embedloom.errors import DataError
-from embedloom.records import Example, Reject, from_json
-from embedloom.run import atomic_file, read_objects, read_records, write_records
+from embedloom.run import atomic_file, read_records, write_records
 
 if TYPE_CHECKING:
     from embedloom.evals.comparison import Comparison
@@ -126,41 +125,19 @@ def _read(folders: Sequence[Path], name: str, kind: Any) -> Iterator[Any]:
 def _run_summary(note: ModelNote) -> RunSummary | None:
     """What the run folder says that a model lies in; None where it lies in none."""
     from embedloom.evals.comparison_page import RunSummary
-    from embedloom.evals.report import Tally, TrainingScore, TrainingStep
 
     folder = Path(note.model.removeprefix("path:")).parent
-    log = folder / "training" / "log.jsonl"
-    if not (folder / "manifest.json").is_file() or not log.is_file():
+    if not (folder / "manifest.json").is_file() or not (folder / STEP_LOG).is_file():
         return None
-    fields = ("step", "loss", "learning_rate", "gradient_norm")
-    steps = tuple(from_json(TrainingStep, {key: obj.get(key, 0) for key in fields}) for _, obj in read_objects(log))
-    development = folder / "training" / "development.jsonl"
-    told = [
-        {key: obj[key] for key in ("step", "score")}
-        for _, obj in (read_objects(development) if development.exists() else ())
-        if {"step", "score"} <= set(obj)
-    ]
-    families: Counter[str] = Counter()
-    languages: Counter[str] = Counter()
     rows = next((folder / name for name in ("mined.jsonl", "train.jsonl") if (folder / name).exists()), None)
-    if rows is not None:
-        for example in read_records(rows, Example):
-            families[example.family or example.source or "unnamed"] += 1
-            languages[example.language or "not stated"] += 1
-    files = sorted((folder / "rejects").glob("*.jsonl"))
-    rules = Counter(f"{reject.stage}: {reject.rule}" for file in files for reject in read_records(file, Reject))
-    tallies = (
-        ("Training rows by family", families),
-        ("Training rows by language", languages),
-        ("Dropped, by stage and rule", rules),
-    )
+    counted = tallies(folder, rows)
     return RunSummary(
         label=note.label,
         base=_base(folder),
-        rows=families.total(),
-        steps=steps,
-        scores=tuple(from_json(TrainingScore, obj) for obj in told),
-        tallies=tuple(Tally(title, tuple(counts.items())) for title, counts in tallies if counts),
+        rows=sum(count for tally in counted if tally.title == BY_FAMILY for _, count in tally.counts),
+        steps=training_steps(folder),
+        scores=training_scores(folder),
+        tallies=counted,
         data_page=str(folder / "data.html") if (folder / "data.html").exists() else "",
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -15,15 +14,15 @@ from embedloom.cli.describing import PAGE
 from embedloom.cli.measure import LEADERBOARD, SEARCHES, Found
 from embedloom.cli.pipeline import Run, source_commit, versions
 from embedloom.cli.planning import training_file
-from embedloom.cli.tuning import MODEL, TRAINING
+from embedloom.cli.run_history import tallies, training_scores, training_steps
+from embedloom.cli.tuning import MODEL
 from embedloom.model.registry import licence_of
 from embedloom.recipe import resolved
-from embedloom.records import Example, Reject
-from embedloom.run import atomic_file, read_objects, read_records
+from embedloom.records import Example
+from embedloom.run import atomic_file, read_records
 
 if TYPE_CHECKING:
     from embedloom.evals.leaderboard import LeaderboardRow
-    from embedloom.evals.report import Tally
 
 REPORT = "report.html"
 SHOWN_EXAMPLES = 6
@@ -39,21 +38,11 @@ def report(run: Run) -> None:
 
 
 def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> str:
-    from embedloom.evals.report import (
-        Report,
-        ReportHit,
-        ReportSearch,
-        StageLine,
-        TrainingScore,
-        TrainingStep,
-        render_report,
-    )
+    from embedloom.evals.report import Report, ReportHit, ReportSearch, StageLine, render_report
 
     manifest = run.folder.manifest()
     settings = resolved(run.recipe)
     base = run.recipe.train.base
-    log, scores = (_objects(run, f"{TRAINING}/{name}") for name in ("log.jsonl", "development.jsonl"))
-    fields = ("step", "loss", "learning_rate", "gradient_norm")
     found = tuple(
         ReportSearch(s.query, tuple(ReportHit(h.document_id, t, h.score) for h, t in zip(s.hits, s.texts, strict=True)))
         for s in searches
@@ -66,10 +55,10 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
             base=base,
             fingerprint=str(manifest.get("train", {}).get("fingerprint", "")),
             rows=rows,
-            steps=tuple(TrainingStep(**{key: obj.get(key, 0) for key in fields}) for obj in log),
-            scores=tuple(TrainingScore(int(obj["step"]), float(obj["score"])) for obj in scores),
+            steps=training_steps(run.folder.path),
+            scores=training_scores(run.folder.path),
             stages=tuple(StageLine(name, float(entry["seconds"]), _detail(entry)) for name, entry in manifest.items()),
-            tallies=tuple(_tallies(run)),
+            tallies=tallies(run.folder.path, run.folder / training_file(run)),
             examples=tuple(islice(_read(run, training_file(run), Example), SHOWN_EXAMPLES)),
             searches=found,
             recipe=json.dumps(settings, ensure_ascii=False, indent=1),
@@ -78,24 +67,6 @@ def _page(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> 
             data_page=PAGE if (run.folder / PAGE).exists() else "",
         )
     )
-
-
-def _tallies(run: Run) -> Iterable[Tally]:
-    from embedloom.evals.report import Tally
-
-    families: Counter[str] = Counter()
-    languages: Counter[str] = Counter()
-    for example in _read(run, training_file(run), Example):
-        families[example.family or example.source or "unnamed"] += 1
-        languages[example.language or "not stated"] += 1
-    files = sorted((run.folder / "rejects").glob("*.jsonl"))
-    rules = Counter(f"{reject.stage}: {reject.rule}" for file in files for reject in read_records(file, Reject))
-    for title, counts in (
-        ("Training rows by family", families),
-        ("Training rows by language", languages),
-        ("Dropped, by stage and rule", rules),
-    ):
-        yield Tally(title, tuple(counts.most_common(16)))
 
 
 def _print(run: Run, rows: tuple[LeaderboardRow, ...], searches: list[Found]) -> None:
@@ -136,11 +107,6 @@ def _leaderboard(run: Run) -> tuple[LeaderboardRow, ...]:
     from embedloom.evals.leaderboard import LeaderboardRow
 
     return tuple(_read(run, LEADERBOARD, LeaderboardRow))
-
-
-def _objects(run: Run, name: str) -> Iterable[dict[str, Any]]:
-    path = run.folder / name
-    return (obj for _, obj in read_objects(path)) if path.exists() else ()
 
 
 def _read(run: Run, name: str, kind: Any) -> Iterable[Any]:
