@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from embedloom.llm.scripted import ScriptedLLM
 from embedloom.records import Document, Generation, Reject
 from embedloom.search.attribute import attribute
-from embedloom.search.calibration import FILE, measured_threshold, stored_threshold
+from embedloom.search.calibration import measured_threshold, stored_threshold
 from embedloom.search.index import VectorIndex, create_index
 from embedloom.serve.app import make_app
 from embedloom.serve.limits import Limits
@@ -124,10 +124,10 @@ def test_the_threshold_is_measured_once_and_kept_with_the_index(index: VectorInd
         assert posted(http, "/v1/attribute", 400, text="a", instruction="Mine")["param"] == "threshold"
     assert first == pytest.approx(stored_threshold(index), abs=1e-6)
     assert first == pytest.approx(measured_threshold(index, WordEmbedder()), abs=1e-6)
-    kept = json.loads((Path(index.path) / FILE).read_text())
+    kept = json.loads(index.store.note())
     [entry] = kept.values()
     entry["threshold"] = 0.25
-    (Path(index.path) / FILE).write_text(json.dumps(kept))
+    index.store.keep_note(json.dumps(kept))
     with TestClient(make_app(Service(WordEmbedder(), index=index))) as http:
         assert posted(http, "/v1/attribute", text="River ferries.")["threshold"] == 0.25
 
@@ -139,12 +139,12 @@ def test_a_threshold_of_another_model_or_corpus_does_not_hold(index: VectorIndex
     threshold = measured_threshold(index, WordEmbedder())
     assert stored_threshold(index) == pytest.approx(threshold, abs=1e-6)
     assert stored_threshold(index, instruction="Another") is None
-    kept = json.loads((Path(index.path) / FILE).read_text())
+    kept = json.loads(index.store.note())
     [key] = kept
     kept[key] = None if change is None else kept[key] | change
-    (Path(index.path) / FILE).write_text(json.dumps(kept))
+    index.store.keep_note(json.dumps(kept))
     assert stored_threshold(index) is None
-    (Path(index.path) / FILE).write_text("torn")
+    index.store.keep_note("torn")
     assert stored_threshold(index) is None
 
 

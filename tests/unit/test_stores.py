@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,9 +12,11 @@ import pytest
 
 from embedloom.errors import DataError, FingerprintError
 from embedloom.records import Document, Hit
+from embedloom.search.calibration import measured_threshold, stored_threshold
 from embedloom.search.index import VectorIndex, create_index, open_index
 from embedloom.search.kinds import IndexKind
 from embedloom.search.lance_store import ALLOWED as LANCE
+from embedloom.search.map import map_of
 from embedloom.search.postgres_store import ALLOWED as POSTGRES
 from embedloom.search.tags import Condition, TaggedDocument, read_columns, read_conditions
 from fakes import HashEmbedder
@@ -274,6 +277,44 @@ def test_a_sample_is_the_same_for_the_same_seed(place: str) -> None:
     assert (drawn, len({document.id for document in drawn})) == (open_index(place).sample(10, seed=3), 10)
     assert drawn != index.sample(10, seed=4)
     assert len(index.sample(99, seed=0)) == 50
+
+
+def test_a_sample_has_its_vectors(place: str) -> None:
+    index = create_index(place, corpus(50), HashEmbedder(), batch_size=7)
+    documents, d_ND = index.sample_with_vectors(20, seed=3)
+    assert documents == sorted(documents, key=lambda document: document.id) == index.sample(20, seed=3)
+    expected = HashEmbedder().encode_documents([document.content for document in documents])
+    np.testing.assert_allclose(d_ND, expected, atol=1e-6)
+    assert map_of(index, points=20, seed=3) == map_of(open_index(place), points=20, seed=3)
+    index.delete([f"d{i}" for i in range(50)])
+    assert index.sample(20, seed=3) == []
+
+
+def test_a_note_stays_with_the_index_until_it_is_made_again(place: str) -> None:
+    index = create_index(place, corpus(20), HashEmbedder(), kind=IndexKind(words="english"))
+    assert index.store.note() == ""
+    for note in ("first", json.dumps({text: {} for text in HOSTILE})):
+        index.store.keep_note(note)
+        assert (index.store.note(), open_index(place).store.note()) == (note, note)
+    index.add(corpus(30), HashEmbedder(), skip_known=True)
+    index.update([Document("d3", "another text")], HashEmbedder())
+    index.delete(["d4"])
+    index.compact()
+    index = open_index(place)
+    assert (index.store.note(), len(index), index.kind.words) == (note, 29, "english")
+    assert create_index(place, corpus(5), HashEmbedder(), overwrite=True).store.note() == ""
+
+
+def test_the_threshold_of_attribution_is_kept_where_the_index_is(place: str) -> None:
+    index = create_index(place, corpus(20), HashEmbedder())
+    instruction = "Find\x00 the source '%s' \ud83d"
+    threshold = measured_threshold(index, HashEmbedder(), instruction=instruction)
+    measured_threshold(index, HashEmbedder())
+    opened = open_index(place)
+    assert stored_threshold(opened, instruction=instruction) == pytest.approx(threshold, abs=1e-6)
+    assert stored_threshold(opened) is not None
+    opened.add(corpus(60), HashEmbedder(), skip_known=True)
+    assert stored_threshold(opened, instruction=instruction) is None
 
 
 def test_what_is_no_index_of_ours_is_refused(address: str) -> None:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedloom.run import atomic_file
+from embedloom.errors import DataError
 from embedloom.search.attribute import INSTRUCTION, LEVEL, background_threshold
-from embedloom.search.lance_store import is_uri
 
 if TYPE_CHECKING:
     from embedloom.records import Embedder, Progress
     from embedloom.search.index import VectorIndex
 
-FILE = "attribution.json"
 GROWTH = 1.5
 """How many times as many or as few documents as it was measured on make the figure stale."""
 
@@ -57,21 +54,15 @@ def measured_threshold(
         "level": LEVEL,
         "threshold": round(threshold, 6),
     }
-    if is_uri(index.path):
-        return threshold
     # An index that is only read still has a threshold; it is measured each time.
-    with suppress(OSError), atomic_file(_place(index)) as file:
-        json.dump(_stored(index) | {instruction: entry}, file, ensure_ascii=False, indent=1)
+    with suppress(DataError):
+        index.store.keep_note(json.dumps(_stored(index) | {instruction: entry}))
     return threshold
-
-
-def _place(index: VectorIndex) -> Path:
-    return Path(index.path) / FILE
 
 
 def _stored(index: VectorIndex) -> dict[str, Any]:
     try:
-        found = json.loads(_place(index).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(index.store.note())
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

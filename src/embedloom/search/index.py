@@ -286,7 +286,11 @@ class VectorIndex:
         return [found[identity] for identity in ids]
 
     def sample(self, count: int, *, seed: int) -> list[Document]:
-        """Documents drawn at random, the same for the same seed; all of them where there are no more."""
+        """Documents drawn at random, by id, the same for the same seed; all of them where there are no more."""
+        return self.sample_with_vectors(count, seed=seed)[0]
+
+    def sample_with_vectors(self, count: int, *, seed: int) -> tuple[list[Document], Vectors]:
+        """As `sample`, with the documents' unit vectors, shape (documents, dimension)."""
         total = len(self)
         return self.store.at(sorted(random.Random(seed).sample(range(total), min(count, total))))
 

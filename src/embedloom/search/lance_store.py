@@ -40,6 +40,7 @@ ALLOWED = {"exact": ("float32", "int8", "binary"), "ivf-pq": ("float32",), "hnsw
 TRAINED = 256
 """Rows that an approximate index needs; a smaller table is read whole, which is fast."""
 BUILDING = b"embedloom.building"
+NOTE = b"embedloom.note"
 DOCUMENT = ["id", "title", "text"]
 Compare = Callable[[Any, Any], Any]
 COMPARE: dict[str, Compare] = {
@@ -161,11 +162,14 @@ class LanceStore:
         for row in rows:
             yield Document(row["id"], row["text"], row["title"])
 
-    def at(self, places: Sequence[int]) -> list[Document]:
-        """The documents at these places."""
-        # One place at a time: of several it is not said in which order they come back.
-        rows = [self._table.take_offsets([place]).select(DOCUMENT).to_list()[0] for place in places]
-        return [Document(row["id"], row["text"], row["title"]) for row in rows]
+    def at(self, places: Sequence[int]) -> tuple[list[Document], Vectors]:
+        """The documents at these places, by id, with their vectors."""
+        # It is not said in which order they come back.
+        rows = self._table.take_offsets(list(places)).select([*DOCUMENT, "vector"]).to_arrow().sort_by("id")
+        columns = (rows[name].to_pylist() for name in ("id", "text", "title"))
+        documents = [Document(*one) for one in zip(*columns, strict=True)]
+        flat = rows["vector"].combine_chunks().flatten().to_numpy()
+        return documents, flat.reshape(len(documents), self.model.dimension)
 
     def add(self, documents: Sequence[Document], d_ND: Vectors) -> None:
         """Appends documents in one commit."""
@@ -189,6 +193,16 @@ class LanceStore:
         """Removes documents in one commit."""
         with _told(self.place):
             return int(self._table.delete(_with_ids(ids)).num_deleted_rows) if ids else 0
+
+    def note(self) -> str:
+        """The note, from the metadata of the vectors' column."""
+        metadata = self._table.schema.field("vector").metadata or {}
+        return str(metadata.get(NOTE, b""), "ascii", "replace")
+
+    def keep_note(self, text: str) -> None:
+        """Keeps a note in one commit."""
+        with _told(self.place):
+            self._table.update_field_metadata({"path": "vector", "metadata": {NOTE.decode(): text}})
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -12,17 +12,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedloom.data.words import collapse, unspaced_share_of, words
-from embedloom.search.table import TABLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from embedloom.records import Document, Vectors
+    from embedloom.records import Vectors
     from embedloom.search.index import VectorIndex
 
     Numbers = NDArray[np.float64]
@@ -79,7 +78,7 @@ def map_of(index: VectorIndex, *, points: int = 2000, seed: int = 0) -> IndexMap
         points: documents on the map; drawn at random where the index holds more.
         seed: of the draw and of the groups.
     """
-    documents, d_ND = _sampled(index, points, seed)
+    documents, d_ND = index.sample_with_vectors(points, seed=seed)
     xy_N2, group_N = layout(d_ND, seed=seed)
     texts = [collapse(document.content) for document in documents]
     names = group_names(texts, group_N.tolist())
@@ -141,24 +140,6 @@ def group_names(texts: Sequence[str], groups: Sequence[int]) -> list[str]:
 def _tells(word: str) -> bool:
     # A single letter of a script without spaces is a word; of others, and as a number, it says nothing.
     return not word.isdigit() and (len(word) > 2 or unspaced_share_of([word]) > 0)
-
-
-def _sampled(index: VectorIndex, count: int, seed: int) -> tuple[list[Document], Vectors]:
-    """Documents drawn by their seed, by id, and their vectors, shape (documents, dimension)."""
-    import lancedb
-
-    from embedloom.errors import DataError
-    from embedloom.records import Document
-
-    if index.path.startswith("postgres"):
-        raise DataError("a map is drawn of an index in LanceDB alone", index.path)
-    table: Any = lancedb.connect(index.path).open_table(TABLE)
-    total = int(table.count_rows())
-    places = np.sort(np.random.default_rng(seed).permutation(total)[:count]).tolist()
-    rows = table.take_offsets(places).select(["id", "title", "text", "vector"]).to_arrow().sort_by("id")
-    columns = (rows[name].to_pylist() for name in ("id", "text", "title"))
-    documents = [Document(*one) for one in zip(*columns, strict=True)]
-    return documents, rows["vector"].combine_chunks().flatten().to_numpy().reshape(len(documents), -1)
 
 
 def _principal(d_ND: Vectors) -> Numbers:

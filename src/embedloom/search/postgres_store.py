@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from embedloom.errors import DataError
 from embedloom.records import Document, Hit
 from embedloom.search.kinds import IndexKind, check_kind
@@ -123,7 +125,6 @@ class PostgresStore:
         self, q_QD: Vectors, limit: int, conditions: Sequence[Condition], *, exact: bool, probes: int
     ) -> list[Candidates]:
         """The `limit` nearest documents of each query; distances are 1 - cosine where every full vector is read."""
-        import numpy as np
         from psycopg import sql
 
         where, values = _where(conditions)
@@ -140,9 +141,9 @@ class PostgresStore:
                     "SELECT id, vector, {distance} AS distance FROM {table} {where} ORDER BY {distance} LIMIT %s",
                     (q_D, *values, q_D, limit), distance=distance, where=where,
                 ).fetchall()  # fmt: skip
-                ids = [row[0] for row in rows]
-                d_ND = np.array([_numbers(row[1]) for row in rows], dtype=np.float32).reshape(len(rows), len(q_D))
-                out.append(Candidates(ids, d_ND, np.array([row[2] for row in rows], dtype=np.float32)))
+                d_ND = _vectors([row[1] for row in rows], len(q_D))
+                distance_N = np.array([row[2] for row in rows], dtype=np.float32)
+                out.append(Candidates([row[0] for row in rows], d_ND, distance_N))
         return out
 
     def words(self, query: str, limit: int, conditions: Sequence[Condition]) -> list[Hit]:
@@ -164,14 +165,15 @@ class PostgresStore:
         for identity, title, text in rows:
             yield Document(identity, text, title)
 
-    def at(self, places: Sequence[int]) -> list[Document]:
-        """The documents at these places of the order of ids."""
+    def at(self, places: Sequence[int]) -> tuple[list[Document], Vectors]:
+        """The documents at these places of the order of ids, with their vectors."""
         rows = self._run(
-            "SELECT id, title, text FROM (SELECT id, title, text, row_number() OVER (ORDER BY id) - 1 AS place "
-            "FROM {table}) AS numbered WHERE place = ANY(%s) ORDER BY place",
+            "SELECT id, text, title, vector FROM {table} JOIN "
+            "(SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM {table}) AS numbered USING (id) "
+            "WHERE place = ANY(%s) ORDER BY place",
             (list(places),),
         ).fetchall()
-        return [Document(identity, text, title) for identity, title, text in rows]
+        return [Document(*row[:3]) for row in rows], _vectors([row[3] for row in rows], self.model.dimension)
 
     def add(self, documents: Sequence[Document], d_ND: Vectors) -> None:
         """Adds documents in one transaction."""
@@ -199,6 +201,21 @@ class PostgresStore:
         wanted = [identity for identity in ids if "\0" not in identity]
         with told_plainly(self.place), self._connection.transaction():
             return int(self._run("DELETE FROM {table} WHERE id = ANY(%s)", (wanted,)).rowcount)
+
+    def note(self) -> str:
+        """The note, from the comment of the vectors' column."""
+        row = self._run(
+            "SELECT col_description(attrelid, attnum) FROM pg_attribute "
+            "WHERE attrelid = to_regclass(%s) AND attname = 'vector'",
+            (PREFIX + self._name,),
+        ).fetchone()
+        return str((row and row[0]) or "")
+
+    def keep_note(self, text: str) -> None:
+        """Keeps a note in one transaction."""
+        from psycopg import sql
+
+        self._run("COMMENT ON COLUMN {table}.vector IS {note}", note=sql.Literal(text))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -292,5 +309,7 @@ def _where(conditions: Sequence[Condition], first: str = "") -> tuple[Any, list[
     return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(parts)) if parts else sql.SQL(""), values
 
 
-def _numbers(vector: Any) -> Any:
-    return vector.to_numpy() if hasattr(vector, "to_numpy") else vector
+def _vectors(found: Sequence[Any], dimension: int) -> Vectors:
+    """What the driver reads of a column of vectors, shape (rows, dimension); arrays, or objects that hold one."""
+    numbers = [vector.to_numpy() if hasattr(vector, "to_numpy") else vector for vector in found]
+    return np.array(numbers, dtype=np.float32).reshape(len(found), dimension)

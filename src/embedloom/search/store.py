@@ -84,8 +84,12 @@ class Store(Protocol):
     def documents(self, ids: Sequence[str]) -> Iterator[Document]:
         """Those of the documents that are there, in any order."""
 
-    def at(self, places: Sequence[int]) -> list[Document]:
-        """The documents at these places of an order that stays while nothing is changed."""
+    def at(self, places: Sequence[int]) -> tuple[list[Document], Vectors]:
+        """Documents by id, with their full unit vectors, shape (documents, dimension).
+
+        Args:
+            places: in an order that stays while nothing is changed.
+        """
 
     def add(self, documents: Sequence[Document], d_ND: Vectors) -> None:
         """Adds documents whose ids are not there, with their full unit vectors."""
@@ -101,6 +105,12 @@ class Store(Protocol):
 
     def locked(self) -> AbstractContextManager[None]:
         """Lets one process change the table at a time."""
+
+    def note(self) -> str:
+        """What `keep_note` kept; empty where there is nothing, or the index was made again since."""
+
+    def keep_note(self, text: str) -> None:
+        """Keeps a text in ASCII with the index, in place of the one before."""
 
     def build(self) -> None:
         """Makes or renews what searches use besides the rows: an approximate index, the words, the merged files."""
