@@ -43,23 +43,9 @@ class TimedEmbedder:
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
+        self.name, self.fingerprint, self.dimension = embedder.name, embedder.fingerprint, embedder.dimension
         self.texts = self.characters = 0
         self.seconds = 0.0
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.embedder.name
-
-    @property
-    def fingerprint(self) -> str:
-        """The model's fingerprint."""
-        return self.embedder.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self.embedder.dimension
 
     def encode_queries(self, texts: Sequence[str], instruction: str, *, progress: Progress | None = None) -> Vectors:
         """As the model's."""

@@ -46,6 +46,7 @@ class CachedEmbedder:
 
     def __init__(self, embedder: Embedder, path: str | os.PathLike[str], *, write_every: int = WRITE_EVERY) -> None:
         self.embedder = embedder
+        self.name, self.fingerprint, self.dimension = embedder.name, embedder.fingerprint, embedder.dimension
         self.path = Path(path)
         self.write_every = write_every
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,21 +59,6 @@ class CachedEmbedder:
             connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
             connection.execute(f"PRAGMA user_version = {FORMAT:d}")
             connection.commit()
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self.embedder.name
-
-    @property
-    def fingerprint(self) -> str:
-        """The model's fingerprint."""
-        return self.embedder.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        return self.embedder.dimension
 
     def encode_queries(self, texts: Sequence[str], instruction: str, *, progress: Progress | None = None) -> Vectors:
         """As the model's: shape (len(texts), dimension). `progress` counts cached texts too."""
