@@ -8,14 +8,13 @@ and the best of those are ranked by the full ones.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from embedloom.errors import DataError, FingerprintError
+from embedloom.errors import DataError
 from embedloom.records import Document, Embedder, Hit, Progress
-from embedloom.search.changes import BATCH, Updated, add_documents, update_documents
+from embedloom.search.collection import BATCH, Collection
 from embedloom.search.fusion import fuse
 from embedloom.search.kinds import IndexKind
 from embedloom.search.store import Store
@@ -93,29 +92,8 @@ def open_index(path: str | os.PathLike[str]) -> VectorIndex:
     return VectorIndex(open_lance(place))
 
 
-class VectorIndex:
+class VectorIndex(Collection):
     """An open index; made by `create_index` and `open_index`."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    @property
-    def path(self) -> str:
-        """Its name, as it was opened by."""
-        return self.store.place
-
-    @property
-    def model(self) -> IndexedModel:
-        """The model whose vectors it holds."""
-        return self.store.model
-
-    @property
-    def kind(self) -> IndexKind:
-        """How it is searched."""
-        return self.store.kind
-
-    def __len__(self) -> int:
-        return self.store.count()
 
     def search(
         self,
@@ -208,102 +186,6 @@ class VectorIndex:
             raise DataError(what, self.path)
         conditions = checked(where, self.kind.columns)
         return [self.store.words(query, k, conditions) for query in queries]
-
-    def add(
-        self,
-        documents: Iterable[Document],
-        embedder: Embedder,
-        *,
-        vectors: Vectors | None = None,
-        batch_size: int = BATCH,
-        skip_known: bool = False,
-        progress: Progress | None = None,
-    ) -> int:
-        """Appends documents, each batch in one commit: after a kill, every batch that was committed is there, whole.
-
-        Args:
-            documents: read once, held `batch_size` at a time.
-            embedder: the model; must be the one that made the index.
-            vectors: as for `create_index`.
-            batch_size: documents encoded and committed together.
-            skip_known: leave out documents whose id is in the index, so that an append which was cut off can be given
-                again as it was.
-            progress: called with the number of documents encoded.
-
-        Returns:
-            How many were added.
-
-        Raises:
-            FingerprintError: another model made the index.
-            DataError: an id twice, or (without `skip_known`) in the index already; earlier batches stay.
-        """
-        self.check(embedder)
-        return add_documents(
-            self.store, documents, embedder, vectors, batch_size=batch_size, skip_known=skip_known, progress=progress
-        )
-
-    def update(
-        self,
-        documents: Iterable[Document],
-        embedder: Embedder,
-        *,
-        batch_size: int = BATCH,
-        progress: Progress | None = None,
-    ) -> Updated:
-        """Adds documents, in place of those with the same ids; only new and changed texts are encoded.
-
-        Raises:
-            FingerprintError: another model made the index.
-            DataError: an id twice in one batch; earlier batches stay.
-        """
-        self.check(embedder)
-        return update_documents(self.store, documents, embedder, batch_size=batch_size, progress=progress)
-
-    def delete(self, ids: Sequence[str], embedder: Embedder | None = None) -> int:
-        """Removes documents by id; ids that are not there are passed over. Returns how many were removed."""
-        if embedder is not None:
-            self.check(embedder)
-        with self.store.locked():
-            return sum(self.store.delete(ids[start : start + BATCH]) for start in range(0, len(ids), BATCH))
-
-    def compact(self) -> None:
-        """Takes up what was added since into the approximate index and drops old versions. Only while nobody reads."""
-        with self.store.locked():
-            self.store.build()
-
-    def documents(self, ids: Sequence[str]) -> list[Document]:
-        """The documents with these ids, in this order.
-
-        Raises:
-            DataError: an id that is not in the index.
-        """
-        found: dict[str, Document] = {}
-        for start in range(0, len(ids), BATCH):
-            found.update((document.id, document) for document in self.store.documents(ids[start : start + BATCH]))
-        missing = [identity for identity in ids if identity not in found]
-        if missing:
-            raise DataError(f"no document with id {missing[0]!r} in this index", self.path)
-        return [found[identity] for identity in ids]
-
-    def sample(self, count: int, *, seed: int) -> list[Document]:
-        """Documents drawn at random, by id, the same for the same seed; all of them where there are no more."""
-        return self.sample_with_vectors(count, seed=seed)[0]
-
-    def sample_with_vectors(self, count: int, *, seed: int) -> tuple[list[Document], Vectors]:
-        """As `sample`, with the documents' unit vectors, shape (documents, dimension)."""
-        total = len(self)
-        return self.store.at(sorted(random.Random(seed).sample(range(total), min(count, total))))
-
-    def check(self, embedder: Embedder) -> None:
-        """Raises `FingerprintError` unless `embedder` is the model that made the index."""
-        own = self.model
-        if (embedder.fingerprint, embedder.dimension) != (own.fingerprint, own.dimension):
-            raise FingerprintError(
-                f"{self.path} holds vectors of {own.name} (fingerprint {own.fingerprint}, dimension {own.dimension}), "
-                f"but the model given is {embedder.name} (fingerprint {embedder.fingerprint}, dimension "
-                f"{embedder.dimension}); give {own.name}, or build the index again with: "
-                f"embedloom index {embedder.name} CORPUS --out {self.path} --overwrite"
-            )
 
 
 def _created(place: str, model: IndexedModel, kind: IndexKind, overwrite: bool) -> AbstractContextManager[Store]:
