@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from embedloom.errors import DataError, MissingExtraError
 
@@ -29,7 +29,9 @@ def connect(place: str) -> tuple[Any, str]:
         raise DataError(f"index name {name!r}: expected lower-case letters, digits and _, 41 at most")
     shown = without_password(place)
     try:
-        connection = psycopg.connect(urlunsplit(url._replace(query=urlencode(options))), autocommit=True)
+        connection = psycopg.connect(
+            urlunsplit(url._replace(query=urlencode(options, quote_via=quote))), autocommit=True
+        )
     except psycopg.Error as error:
         raise DataError(f"PostgreSQL can't be reached ({first_line(error)})", shown) from None
     try:
