@@ -18,9 +18,12 @@ import sys
 from fakes import HashEmbedder
 from embedloom.records import Document
 from embedloom.search.index import create_index
-print("ready", flush=True)
-documents = (Document(f"new{i}", f"text {i}") for i in range(100_000))
-create_index(sys.argv[1], documents, HashEmbedder("new", "f1"), overwrite=True, batch_size=16)
+def documents():
+    for i in range(100_000):
+        if i == 64:
+            print("ready", flush=True)  # the first batches are written by now
+        yield Document(f"new{i}", f"text {i}")
+create_index(sys.argv[1], documents(), HashEmbedder("new", "f1"), overwrite=True, batch_size=16)
 """
 
 APPEND = """
