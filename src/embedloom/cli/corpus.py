@@ -13,7 +13,9 @@ from embedloom.errors import DataError
 from embedloom.records import Document, Example, content_id
 
 if TYPE_CHECKING:
+    from embedloom.data.beir import RetrievalSet
     from embedloom.data.known_item import Item
+    from embedloom.recipe import Recipe
 
 R = TypeVar("R", Document, Example)
 
@@ -62,6 +64,26 @@ def text_items(source: str | list[str]) -> list[Item]:
     if others := left_out(path):
         notice(f"left out of {path}: {others}; {', '.join(SUFFIXES)} are read")
     return items
+
+
+def passages_and_test(recipe: Recipe) -> tuple[Sequence[Document], RetrievalSet | None]:
+    """The passages of a recipe's corpus that queries may be written for, and a retrieval test.
+
+    Returns:
+        As many passages as the recipe allows; of texts the known-item test of those that are kept apart, else None.
+    """
+    settings = recipe.corpus
+    test: RetrievalSet | None = None
+    if is_text(settings.source):
+        from embedloom.data.known_item import known_item_set, passages, split_groups
+
+        items = text_items(settings.source)
+        train, kept_apart = split_groups(items, settings.evaluation_share, recipe.seed)
+        test = known_item_set(items, kept_apart)
+        documents: Sequence[Document] = passages(train)
+    else:
+        documents = read_documents(settings.source)
+    return drawn(documents, settings.limit, recipe.seed, "passage"), test
 
 
 def source_content(source: str | list[str]) -> str:

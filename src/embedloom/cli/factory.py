@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedloom.cli.asking import PromptFile, answers, ask, open_model, style, voice
-from embedloom.cli.corpus import KNOWN_ITEM, drawn, is_text, read_documents, source_content, text_items
+from embedloom.cli.corpus import KNOWN_ITEM, is_text, passages_and_test, source_content
 from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
@@ -56,26 +56,19 @@ class Factory:
 
         def work() -> dict[str, Any]:
             from embedloom.data.beir import write_beir
-            from embedloom.data.known_item import known_item_set, passages, split_groups
 
             figures: dict[str, Any] = {}
             # Of an earlier corpus: what stands there would be measured and indexed in place of this one.
             shutil.rmtree(self.run.folder / KNOWN_ITEM, ignore_errors=True)
-            if known_item:
-                items = text_items(settings.source)
-                train, kept_apart = split_groups(items, settings.evaluation_share, self.recipe.seed)
-                found = known_item_set(items, kept_apart)
-                write_beir(found, self.run.folder / KNOWN_ITEM)
-                documents: Sequence[Document] = passages(train)
-                figures = {"queries": len(found.queries), "documents": len(found.corpus)}
-            else:
-                documents = read_documents(settings.source)
+            documents, test = passages_and_test(self.recipe)
+            if test is not None:
+                write_beir(test, self.run.folder / KNOWN_ITEM)
+                figures = {"queries": len(test.queries), "documents": len(test.corpus)}
             if not documents:
                 raise RecipeError(
                     "corpus.source holds no passage that a query could be written for; give more or longer texts"
                 )
-            chosen = drawn(documents, settings.limit, self.recipe.seed, "passage")
-            return {"passages": write_records(self.run.folder / "passages.jsonl", chosen), **figures}
+            return {"passages": write_records(self.run.folder / "passages.jsonl", documents), **figures}
 
         told = {**settings.model_dump(), "seed": self.recipe.seed, "content": source_content(settings.source)}
         self.run.stage("corpus", settings=told, inputs=[], files=files, work=work)

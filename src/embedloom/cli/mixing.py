@@ -8,7 +8,7 @@ from typing import Any
 from embedloom.cli.corpus import drawn, weighted
 from embedloom.cli.curating import CURATED, contents, evaluation_sets
 from embedloom.cli.pipeline import Run
-from embedloom.cli.row_sources import PASSAGE_FILE, PASSAGES, source_rows
+from embedloom.cli.row_sources import PASSAGE_FILE, PASSAGES, new_rows, passages_of
 from embedloom.errors import RecipeError
 from embedloom.records import CLASSIFICATION, Example, Reject
 from embedloom.run import file_hash, read_records, write_records
@@ -30,7 +30,6 @@ def mix(run: Run) -> None:
     def work() -> dict[str, Any]:
         from embedloom.curate.decontaminate import contaminated, contamination
         from embedloom.data.evaluation_texts import evaluation_texts
-        from embedloom.data.paper_mix import paper_set
 
         index = contamination(text for path in against for text in evaluation_texts(path)) if against else None
         synthetic_rows = list(read_records(run.folder / CURATED, Example)) if synthetic else []
@@ -38,13 +37,8 @@ def mix(run: Run) -> None:
         parts = [(synthetic_rows, 1.0)]
         rejects: list[Reject] = []
         for source in sources:
-            found = {row.id: row for row in source_rows(run, source)}
-            own = paper_set(source.data)
-            limit = source.limit or (own.rows if own is not None else 0)
-            new = [row for row in drawn(list(found.values()), limit, seed, "row") if row.id not in taken]
-            taken.update(row.id for row in new)
             kept: list[Example] = []
-            for row in new:
+            for row in new_rows(run.recipe, source, lambda: passages_of(run), taken):
                 if index is not None and (detail := contaminated(row, index, shares_corpus=True)):
                     rejects.append(Reject(row.id, STAGE, "in-evaluation", detail))
                 else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from embedloom.cli.corpus import is_text, read_documents, text_items
+from embedloom.cli.corpus import drawn, is_text, read_documents, text_items
 from embedloom.cli.pipeline import Run
 from embedloom.data.known_item import Item
 from embedloom.errors import RecipeError
+from embedloom.recipe import Recipe
 from embedloom.recipe_train import Source
 from embedloom.records import Document, Example
 from embedloom.run import read_records
@@ -15,9 +16,26 @@ from embedloom.run import read_records
 PASSAGES = "passages"
 """The name of a source that is the run's own passages: none of those that are evaluated on."""
 PASSAGE_FILE = "passages.jsonl"
+NO_PASSAGES = "train.sources takes the run's passages, but there are none; set corpus.source"
 
 
-def source_rows(run: Run, source: Source) -> Iterator[Example]:
+Passages = Callable[[], Sequence[Document]]
+"""Reads the passages of a run, which few sources want."""
+
+
+def new_rows(recipe: Recipe, source: Source, passages: Passages, taken: set[str]) -> list[Example]:
+    """The rows that a source adds to those whose ids are `taken`, as many as it may; then these are taken too."""
+    from embedloom.data.paper_mix import paper_set
+
+    found = {row.id: row for row in source_rows(recipe, source, passages)}
+    own = paper_set(source.data)
+    limit = source.limit or (own.rows if own is not None else 0)
+    rows = [row for row in drawn(list(found.values()), limit, recipe.seed, "row") if row.id not in taken]
+    taken.update(row.id for row in rows)
+    return rows
+
+
+def source_rows(recipe: Recipe, source: Source, passages: Passages) -> Iterator[Example]:
     """The rows of a source, but for those of families that it leaves out.
 
     Raises:
@@ -30,10 +48,10 @@ def source_rows(run: Run, source: Source) -> Iterator[Example]:
     if source.pairs == "as-written":
         yield from (row for row in _written(source) if row.family not in left_out)
     elif source.pairs == "same-text":
-        yield from weak_pairs.same_text(_texts(run, source, left_out), instruction=source.instruction)
+        yield from weak_pairs.same_text(_texts(source, passages, left_out), instruction=source.instruction)
     else:
         make = {"title-body": weak_pairs.title_body, "neighbours": weak_pairs.neighbours}[source.pairs]
-        yield from make(_items(run, source), instruction=source.instruction)
+        yield from make(_items(recipe, source, passages), instruction=source.instruction)
 
 
 def _written(source: Source) -> Iterator[Example]:
@@ -44,9 +62,9 @@ def _written(source: Source) -> Iterator[Example]:
     yield from read_source(source.data, instruction=source.instruction)
 
 
-def _texts(run: Run, source: Source, left_out: set[str]) -> Iterator[str]:
+def _texts(source: Source, passages: Passages, left_out: set[str]) -> Iterator[str]:
     if source.data == PASSAGES:
-        yield from (document.content for document in _passages(run))
+        yield from (document.content for document in passages())
         return
     from embedloom.data.training_rows import read_source
 
@@ -56,12 +74,11 @@ def _texts(run: Run, source: Source, left_out: set[str]) -> Iterator[str]:
             yield from (row.query, *row.positives)
 
 
-def _items(run: Run, source: Source) -> Iterable[Item]:
+def _items(recipe: Recipe, source: Source, passages: Passages) -> Iterable[Item]:
     if source.data != PASSAGES:
         return text_items(source.data)
-    passages = _passages(run)
-    taken = {document.id for document in passages}
-    origin = run.recipe.corpus.source
+    taken = {document.id for document in passages()}
+    origin = recipe.corpus.source
     if is_text(origin):
         return [item for item in text_items(origin) if item.id in taken]
     if source.pairs == "neighbours":
@@ -69,8 +86,13 @@ def _items(run: Run, source: Source) -> Iterable[Item]:
     return [Item(one.id, one.id, one.title, one.text) for one in read_documents(origin) if one.id in taken]
 
 
-def _passages(run: Run) -> list[Document]:
+def passages_of(run: Run) -> list[Document]:
+    """The passages that the run's first stage wrote.
+
+    Raises:
+        RecipeError: it has none.
+    """
     path = run.folder / PASSAGE_FILE
     if not path.exists():
-        raise RecipeError("train.sources takes the run's passages, but there are none; set corpus.source")
+        raise RecipeError(NO_PASSAGES)
     return list(read_records(path, Document))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from embedloom.model.shape import Shape
 
 NAMES = {"lora": "LoRA", "qlora": "QLoRA"}
-SAMPLE = 512
-"""Rows whose tokens are counted for the mean."""
 
 
 @click.command("train")
@@ -57,12 +56,12 @@ def command(
 
 
 def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> list[str]:
+    from embedloom.cli.expecting import UNMADE_TEXTS, Expected, expected_rows
     from embedloom.train.estimate import (
         DEVICES,
         EFFICIENCY,
         GIB,
         GRAPH_SHARE,
-        PAPER_TOKENS,
         Cost,
         graph_bytes,
         training_cost,
@@ -71,14 +70,12 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
     settings = run.recipe.train
     shape = _shape(settings.base)
     if rows and tokens:
-        count, mean, how = rows, tokens, "as given"
+        found = Expected(rows, tokens, UNMADE_TEXTS, "as given")
     else:
-        count, mean, how = _counted(run, count_tokens=tokens is None)
-        count = rows or count
+        found = expected_rows(run, count_tokens=tokens is None)
         if tokens:
-            mean, how = tokens, "as given"
-        elif not mean:
-            mean, how = PAPER_TOKENS, "as in the paper's data: no rows are there yet"
+            found = replace(found, tokens=tokens, told="as given")
+    count, mean = rows or found.rows, found.tokens
     steps = max(1, round(settings.epochs * count / settings.batch_size))
     steps = min(steps, settings.max_steps or steps)
 
@@ -89,7 +86,7 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
             tokens_per_row=mean,
             steps=steps,
             batch_size=settings.batch_size,
-            text_tokens=min(settings.max_length, mean / (2 + settings.hard_negatives)),
+            text_tokens=min(settings.max_length, mean / found.texts),
             rank=settings.lora_rank,
             item_bytes=2,
             pass_tokens=settings.token_budget or settings.max_length,
@@ -101,12 +98,13 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
         )
 
     least = cost(0)
+    averaged = f", in {settings.runs} trainings that are averaged" if settings.runs > 1 else ""
     how_trained = "all" if settings.method == "full" else f"{NAMES[settings.method]} rank {settings.lora_rank}"
     lines = [
         f"base      {settings.base}: {least.parameters / 1e6:,.0f}M parameters, {least.trained / 1e6:,.1f}M trained "
         f"({how_trained})",
-        f"data      {count:,} rows, {mean:,.0f} tokens a row ({how})",
-        f"steps     {least.steps:,} of {settings.batch_size:,} rows: {least.tokens / 1e6:,.1f}M tokens",
+        f"data      {count:,} rows, {mean:,.0f} tokens a row ({found.told})",
+        f"steps     {least.steps:,} of {settings.batch_size:,} rows: {least.tokens / 1e6:,.1f}M tokens{averaged}",
         f"memory    from {least.memory_bytes / GIB:,.1f} GiB in 16 bits: weights {least.weight_bytes / GIB:,.1f}, "
         f"what is trained with its optimizer {least.training_bytes / GIB:,.2f}, the graph of one text "
         f"{least.pass_bytes / GIB:,.1f}",
@@ -130,52 +128,6 @@ def _shape(base: str) -> Shape:
     from embedloom.model.shape import known_shape, read_shape
 
     return known_shape(base) or read_shape(model_folder(base))
-
-
-def _counted(run: Run, *, count_tokens: bool) -> tuple[int, float, str]:
-    """Rows, their mean tokens (0 if they can't be known yet), and how both were found."""
-    from embedloom.cli.planning import training_file
-    from embedloom.errors import RecipeError
-    from embedloom.records import Example
-    from embedloom.run import read_records
-
-    path = run.folder / training_file(run)
-    if path.exists():
-        examples = list(read_records(path, Example))
-    else:
-        from embedloom.data.paper_mix import paper_set
-        from embedloom.data.training_rows import read_source
-
-        named = [(source, paper_set(source.data)) for source in run.recipe.train.sources]
-        sources = [source for source, own in named if own is None]
-        examples = [row for source in sources for row in read_source(source.data, instruction=source.instruction)]
-        planned = sum(run.recipe.generate.counts.values())
-        # Nothing is fetched to be counted.
-        planned += sum(min(source.limit or own.rows, own.rows) for source, own in named if own is not None)
-        if planned or not examples:
-            if not planned:
-                raise RecipeError("no training rows: set generate.counts, name data in train.sources, or give --rows")
-            return planned + len(examples), 0.0, ""
-    if not count_tokens:
-        return len(examples), 0.0, ""
-    from embedloom.model.backbone import load_tokenizer
-    from embedloom.model.inputs import contract_for, token_ids
-    from embedloom.model.names import model_folder
-
-    settings = run.recipe.train
-    tokenizer = load_tokenizer(model_folder(settings.base))
-    contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt)
-    some = examples[:: max(1, len(examples) // SAMPLE)]
-    texts = [
-        text
-        for row in some
-        for text in (
-            contract.query_text(row.query, row.instruction),
-            row.positives[0],
-            *row.negatives[: settings.hard_negatives],
-        )
-    ]
-    return len(examples), sum(map(len, token_ids(texts, tokenizer, contract))) / len(some), f"of {len(some)} counted"
 
 
 def _duration(hours: float) -> str:

@@ -19,9 +19,6 @@ DEVICES = {
 EFFICIENCY = 0.4
 """Share of the peak that a training is taken to reach."""
 
-PAPER_TOKENS = 360
-"""Tokens of a row with its negative where nothing is known: 180M tokens in 500k examples (paper section 2)."""
-
 GRAPH_SHARE = 0.4
 """Share of a device's memory that graphs may take; what a batch needs beyond it is computed twice (GradCache)."""
 
