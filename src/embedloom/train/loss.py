@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -99,14 +100,14 @@ def cosent(q_BD: Tensor, d_MD: Tensor, graded: GradedPairs, objective: Objective
     """
     same_PP = graded.group_P[:, None] == graded.group_P[None, :]
     lower_PP = same_PP & (graded.score_P[:, None] > graded.score_P[None, :])
-    losses = []
-    for length in objective.dimensions or (q_BD.shape[1],):
-        q_PD, d_PD = (_cut(v, length)[at] for v, at in ((q_BD, graded.query_P), (d_MD, graded.document_P)))
-        cosines_P = (q_PD * d_PD).sum(dim=1) / objective.graded_temperature
+
+    def ranked(q_BD: Tensor, d_MD: Tensor) -> Tensor:
+        cosines_P = (q_BD[graded.query_P] * d_MD[graded.document_P]).sum(dim=1) / objective.graded_temperature
         differences_PP = (cosines_P[None, :] - cosines_P[:, None]).masked_fill(~lower_PP, -torch.inf)
         none = differences_PP.new_zeros(1)
-        losses.append(torch.logsumexp(torch.cat([none, differences_PP.flatten()]), dim=0))
-    return torch.stack(losses).mean()
+        return torch.logsumexp(torch.cat([none, differences_PP.flatten()]), dim=0)
+
+    return _over_dimensions(ranked, q_BD, d_MD, objective)
 
 
 def info_nce(
@@ -133,13 +134,20 @@ def info_nce(
     Returns:
         A scalar.
     """
-    if not objective.dimensions:
+
+    def contrasted(q_BD: Tensor, d_MD: Tensor) -> Tensor:
         return _cross_entropy(q_BD, d_MD, positive_B, blocked_BM, alike_BB, objective, rows_B)
-    losses = [
-        _cross_entropy(_cut(q_BD, length), _cut(d_MD, length), positive_B, blocked_BM, alike_BB, objective, rows_B)
-        for length in objective.dimensions
-    ]
-    return torch.stack(losses).mean()
+
+    return _over_dimensions(contrasted, q_BD, d_MD, objective)
+
+
+def _over_dimensions(
+    loss_of: Callable[[Tensor, Tensor], Tensor], q_BD: Tensor, d_MD: Tensor, objective: Objective
+) -> Tensor:
+    """The mean loss of the vectors cut to each of the objective's dimensions; of whole vectors where it has none."""
+    if not objective.dimensions:
+        return loss_of(q_BD, d_MD)
+    return torch.stack([loss_of(_cut(q_BD, length), _cut(d_MD, length)) for length in objective.dimensions]).mean()
 
 
 def _cross_entropy(
