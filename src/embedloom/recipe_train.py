@@ -43,7 +43,7 @@ class Train(Section):
     `validation`, else `test`. No training row may repeat them."""
     dev_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the training rows that is held out to measure on: each query is to find its own positives among the
-    texts of all of them."""
+    texts of all of them, and where rows have scores, cosines are to follow them."""
     dev_steps: int = Field(default=50, gt=0)
     """Steps from one measurement to the next; the weights with the best mean figure become the model."""
     batch_size: int = Field(default=32, gt=1)

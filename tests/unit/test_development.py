@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from embedloom.errors import RunError
 from embedloom.evals.held_out import evaluate_held_out
@@ -151,13 +152,36 @@ def test_held_out_rows_are_searched_among_all_their_texts() -> None:
         Example("Find", "green river", ("green river of the north", "a green river"), ("red",)),
         Example("Else", "nothing known", ("small boats",)),
     ]
-    found = evaluate_held_out(WordEmbedder(), rows)
+    (found,) = evaluate_held_out(WordEmbedder(), rows)
     assert (found.main.name, found.count, found.split) == ("ndcg@10", 3, "dev")
     assert found.items[0] == 1.0
     assert found.items[1] == 1.0
     assert found.items[2] < 1.0
     swapped = [dataclasses.replace(rows[0], positives=rows[0].negatives, negatives=rows[0].positives, id=""), *rows[1:]]
-    assert evaluate_held_out(WordEmbedder(), swapped).items[0] < 1.0
+    assert evaluate_held_out(WordEmbedder(), swapped)[0].items[0] < 1.0
+
+
+def test_held_out_rows_with_scores_are_measured_by_the_order_of_their_cosines() -> None:
+    told = {"family": "sts", "high_score": 5.0, "low_score": 0.0}
+    rows = [
+        Example("Find", "red fox", ("a red fox jumps",)),
+        Example("Same", "seven small boats", ("seven small boats wait",), ("letters about water",), **told),
+        Example("Alike", "rivers run", ("green rivers run",), ("old sea", "quiet towns"), **told | {"low_score": 1.0}),
+        Example("Rate", "bread", ("fire",), family="bitext", high_score=4.0),
+    ]
+    words = WordEmbedder()
+    searched, ordered = evaluate_held_out(words, rows)
+    # Bitext has one score alone, which no order can be made of.
+    assert (searched.task, searched.count) == ("held-out rows", 2)
+    assert (ordered.task, ordered.family, ordered.main.name) == ("held-out rows: sts", "sts", "spearman")
+    assert ordered.gold.tolist() == [5, 0, 5, 1, 1]
+    assert ordered.main.estimate.value == pytest.approx(stats.spearmanr(ordered.gold, ordered.items).statistic)
+    assert ordered.main.estimate.value > 0.5
+    # Both sentences are asked under the row's instruction, as in an evaluation; a query's two pairs encode it once.
+    assert words.asked[-2:] == [("query", "Same", 3), ("query", "Alike", 4)]
+    wrong = [dataclasses.replace(row, high_score=row.low_score, low_score=row.high_score, id="") for row in rows[1:3]]
+    (against,) = evaluate_held_out(words, wrong)
+    assert against.main.estimate.value < -0.5
 
 
 def test_settings_of_the_toy_have_the_steps_that_these_tests_count() -> None:

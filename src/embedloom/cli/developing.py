@@ -43,14 +43,17 @@ def development(run: Run) -> Development | None:
     def measure(model: Embedder) -> Mapping[str, float]:
         results = list(evaluate(model, sets))
         if rows:
-            results.append(evaluate_held_out(model, rows))
+            results += evaluate_held_out(model, rows)
         names = [result.task for result in results]
         return {
             name if names.count(name) == 1 else f"{name} ({number})": result.main.estimate.value
             for number, (name, result) in enumerate(zip(names, results, strict=True), 1)
         }
 
-    return Development(measure, settings.dev_steps, content_id("development", contents(run), [row.id for row in rows]))
+    # What is measured differently is another measurement: its best weights are not comparable.
+    kinds = ["scores"] if any(row.high_score is not None for row in rows) else []
+    identity = content_id("development", contents(run), [row.id for row in rows], *kinds)
+    return Development(measure, settings.dev_steps, identity)
 
 
 def contents(run: Run) -> list[tuple[str, str]]:

@@ -45,15 +45,8 @@ def evaluate_sts(
     """
     started = time.monotonic()
     sentence = instruction_for(task, "sts", instruction)
-    left = [pair.sentence1 for pair in pairs]
-    right = [pair.sentence2 for pair in pairs]
-    if instruct_both:
-        both = encode_queries(embedder, left + right, sentence, progress=progress)
-        left_ND, right_ND = both[: len(left)], both[len(left) :]
-    else:
-        left_ND = encode_queries(embedder, left, sentence, progress=progress)
-        right_ND = encode_documents(embedder, right, progress=progress)
-    cosines = cosines_of(left_ND, right_ND)
+    left, right = [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+    cosines = similarities(embedder, left, right, sentence, instruct_both=instruct_both, progress=progress)
     gold = np.array([pair.score for pair in pairs], dtype=np.float64)
     return SetResult(
         task=task,
@@ -66,6 +59,23 @@ def evaluate_sts(
         count=len(pairs),
         seconds=time.monotonic() - started,
     )
+
+
+def similarities(
+    embedder: Embedder,
+    left: Sequence[str],
+    right: Sequence[str],
+    instruction: str,
+    *,
+    instruct_both: bool = True,
+    progress: Progress | None = None,
+) -> NDArray[np.float64]:
+    """Cosines of corresponding sentences, shape (len(left),); arguments as for `evaluate_sts`."""
+    if instruct_both:
+        both_ND = encode_queries(embedder, [*left, *right], instruction, progress=progress)
+        return cosines_of(both_ND[: len(left)], both_ND[len(left) :])
+    left_ND = encode_queries(embedder, left, instruction, progress=progress)
+    return cosines_of(left_ND, encode_documents(embedder, right, progress=progress))
 
 
 def cosines_of(left_ND: Vectors, right_ND: Vectors) -> NDArray[np.float64]:
