@@ -220,8 +220,19 @@ def _whole(tensor: Any) -> Tensor:
 
 
 def dealt_out_training(*arguments: Any) -> dict[str, Any]:
-    """The same by DeepSpeed, which compiles a faster operation for the CPU first where nobody stops it."""
+    """The same by DeepSpeed."""
+    _without_compiling()
+    return training(*arguments)
+
+
+def dealt_out_measured_training(*arguments: Any) -> dict[str, Any]:
+    """The measured training by DeepSpeed."""
+    _without_compiling()
+    return measured_training(*arguments)
+
+
+def _without_compiling() -> None:
+    """DeepSpeed compiles a faster operation for the CPU first where nobody stops it."""
     import deepspeed.comm.torch  # noqa: F401 - found by its full name, since the package hides it behind PyTorch
 
     sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None
-    return training(*arguments)

@@ -147,19 +147,30 @@ def test_a_whole_training_on_ranks_ends_with_the_weights_of_one_process(
     same_weights(again, model)
 
 
-@pytest.mark.parametrize("weights", ["replicated", "sharded"])
-def test_ranks_share_the_measurement_and_agree_on_the_best(tmp_path: Path, ranks: Ranks, weights: str) -> None:
-    """Sixteen queries and texts on three ranks; stopped behind a measurement, then gone on with by one process."""
+def same_measurements(tmp_path: Path, ranks: Ranks, function: str, count: int, weights: str) -> None:
+    """Sixteen queries and texts on the ranks; stopped behind a measurement, then gone on with by one process."""
     whole, _ = toy_training(tmp_path / "alone", dropout=0.0, development=finds_its_own())
     expected = [found.score for found in read_records(tmp_path / "alone" / DEVELOPMENT_FILE, Measurement)]
     folder = tmp_path / "ranks"
-    results = ranks.results("rank_cases:measured_training", 3, tmp_path / "out", str(folder), 7, weights=weights)
-    assert results[0]["scores"] == results[1]["scores"] == results[2]["scores"]
+    results = ranks.results(f"rank_cases:{function}", count, tmp_path / "out", str(folder), 7, weights=weights)
+    assert all(found["scores"] == results[0]["scores"] for found in results)
     np.testing.assert_allclose(results[0]["scores"], expected[:5], atol=1e-5)
     again, _ = toy_training(folder, dropout=0.0, development=finds_its_own())
     found = [found.score for found in read_records(folder / DEVELOPMENT_FILE, Measurement)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     same_weights(trained(again, folder), trained(whole, tmp_path / "alone"))
+
+
+@pytest.mark.parametrize("weights", ["replicated", "sharded"])
+def test_ranks_share_the_measurement_and_agree_on_the_best(tmp_path: Path, ranks: Ranks, weights: str) -> None:
+    same_measurements(tmp_path, ranks, "measured_training", 3, weights)
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+@pytest.mark.slow
+def test_parts_of_deepspeed_are_measured_as_the_whole_model(tmp_path: Path, ranks: Ranks) -> None:
+    """The best weights are put together from the parts too."""
+    same_measurements(tmp_path, ranks, "dealt_out_measured_training", 2, "zero")
 
 
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
