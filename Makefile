@@ -49,8 +49,8 @@ docs:  ## Writes docs/cli.md from the command line's own help.
 check: lint types imports test  ## Lint, types, imports, tests: all that a change must pass.
 
 # What does not end (labelled rows that are not there) is in the tables, and the others go on.
-STUDIES ?= rivals pooling prompt rank data amount families pretraining merging
-study-small:  ## The paper's rivals and ablations, small: STUDIES="rivals pooling" takes some.
+STUDIES ?= rivals pooling prompt rank data amount merging pretraining
+study-small:  ## The paper's rivals and ablations, small: STUDIES="families" takes another.
 	@$(ENVIRONMENT) .venv constraints.txt gemma3,minilm,evals,static
 	@for study in $(STUDIES); do $(BIN)/embedloom study recipes/study/$$study.toml || true; done
 

@@ -72,11 +72,12 @@ def test_a_second_run_does_nothing_and_changes_nothing(
     assert files(finished) == before
 
 
+@pytest.mark.parametrize("changed", ["train.learning_rate=0.01", "train.seed=1"])
 def test_a_changed_setting_does_again_what_depends_on_it(
-    world: World, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    world: World, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: str
 ) -> None:
     copy = shutil.copytree(finished, tmp_path / "copy")
-    answer = call(capsys, "run", world.recipe, "--out", copy, "--set", "train.learning_rate=0.01", "--until", "eval")
+    answer = call(capsys, "run", world.recipe, "--out", copy, "--set", changed, "--until", "eval")
     assert answer.status == 0, answer.error
     before = [line.split()[0] for line in answer.error.splitlines() if line.endswith("done before")]
     assert tuple(before) == STAGES[: STAGES.index("train")]

@@ -35,7 +35,8 @@ def tune(run: Run) -> None:
     rows = training_file(run)
     # Who watches changes nothing.
     settings = run.recipe.train.model_dump(exclude={"tracker"})
-    told = {**settings, "seed": run.recipe.seed, "max_length": run.recipe.eval.max_length}
+    seed = run.recipe.seed + run.recipe.train.seed
+    told = {**settings, "seed": seed, "max_length": run.recipe.eval.max_length}
     told |= {"base_content": checkpoint_content(run.recipe.train.base)}
     told |= {"dev_contents": contents(run)}
     inputs = [rows, *([HELD_OUT] if run.recipe.train.dev_share else [])]
