@@ -121,6 +121,7 @@ def _sweep(
     """Scores that are not known yet: short lengths first, so that all settings can soon be compared."""
     import dataclasses
     import resource
+    import sys
 
     from embedloom.cli.progress import bar
     from embedloom.evals.instructions import instruction_for
@@ -130,6 +131,8 @@ def _sweep(
     from embedloom.model.positions import changed_positions
 
     whole = dataclasses.replace(encoder.contract, max_length=1 << 30)
+    # What the system counts memory in.
+    unit = 1 if sys.platform == "darwin" else 1024
     sentence = instruction_for("passkey", "retrieval", instruction)
     total = len(changes) * len(lengths) * len(languages) * (documents + queries)
     with bar("passkey", total, unit="texts") as advance:
@@ -169,7 +172,7 @@ def _sweep(
                     value=found.accuracy.value,
                     interval=found.accuracy.interval,
                     seconds=round(found.seconds, 2),
-                    peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                    peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
                 )
 
 
