@@ -12,7 +12,7 @@ from embedloom.cli.corpus import passages_and_test, weighted
 from embedloom.cli.curating import CURATED
 from embedloom.cli.describing import TRAIN
 from embedloom.cli.pipeline import Run
-from embedloom.cli.planning import training_file
+from embedloom.cli.planning import training_contract, training_file
 from embedloom.cli.row_sources import NO_PASSAGES, new_rows
 from embedloom.errors import DataError, RecipeError
 from embedloom.recipe import Recipe, resolved
@@ -140,12 +140,12 @@ def _lengths(recipe: Recipe, rows: Sequence[Example], *, mined: int) -> tuple[fl
     """
     from embedloom.cli.mining import has_passage
     from embedloom.model.backbone import load_tokenizer
-    from embedloom.model.inputs import contract_for, token_ids
+    from embedloom.model.inputs import token_ids
     from embedloom.model.names import model_folder
 
     settings = recipe.train
     tokenizer = load_tokenizer(model_folder(settings.base))
-    contract = contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt)
+    contract = training_contract(settings, tokenizer)
     texts: list[str] = []
     for row in rows:
         negatives = list(row.negatives)

@@ -95,7 +95,6 @@ def plan(run: Run) -> Plan:
     import torch
 
     from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, pass_tokens
-    from embedloom.model.inputs import contract_for
     from embedloom.model.names import model_folder
     from embedloom.model.shape import read_shape
     from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
@@ -122,9 +121,7 @@ def plan(run: Run) -> Plan:
         settings=settings,
         base=base,
         tokenizer=tokenizer,
-        contract=contract_for(
-            tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt
-        ),
+        contract=training_contract(settings, tokenizer),
         examples=examples,
         loop=_loop_settings(settings, steps, token_budget=min(pass_tokens(device), fits), graph_tokens=fits),
         development=development(run),
@@ -132,6 +129,13 @@ def plan(run: Run) -> Plan:
         place=torch.device("cpu") if parted else device,
         dtype=dtype,
     )
+
+
+def training_contract(settings: Train, tokenizer: PreTrainedTokenizerBase) -> InputContract:
+    """How the training reads texts."""
+    from embedloom.model.inputs import contract_for
+
+    return contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt)
 
 
 def _loop_settings(settings: Train, steps: int, *, token_budget: int, graph_tokens: int) -> Settings:

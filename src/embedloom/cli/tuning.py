@@ -14,6 +14,7 @@ from embedloom.cli.mixing import HELD_OUT
 from embedloom.cli.pipeline import Run
 from embedloom.cli.planning import Plan, plan, training_file
 from embedloom.cli.progress import bar, notice
+from embedloom.cli.run_history import STEP_LOG
 from embedloom.cli.several import TRAIN
 from embedloom.records import Example, content_id
 
@@ -53,7 +54,7 @@ def tune(run: Run) -> None:
             run.processes.say(TRAIN)
         return train_together(run)
 
-    files = [MODEL, f"{TRAINING}/log.jsonl"]
+    files = [MODEL, STEP_LOG]
     run.stage("train", settings=told, inputs=inputs, files=files, work=work)
     if run.processes is not None:
         run.processes.dismiss()

@@ -94,8 +94,7 @@ def merge(parents: Sequence[Parent], out: Path, *, method: str, progress: Progre
         write_weights(scratch / "model.safetensors", first.shapes, merged)
         _set_prompts(scratch, instructions, first.contract)
         identity = fingerprint(scratch, first.contract)
-        described = _description(parents, method, instructions, identity)
-        write_description(scratch, described | {"contract": first.stored["contract"]})
+        write_description(scratch, _description(parents, first.stored["contract"], method, instructions, identity))
     return identity
 
 
@@ -242,7 +241,9 @@ def _set_prompts(folder: Path, instructions: dict[str, str], contract: InputCont
     write_json(path, settings | {"prompts": prompt_names(instructions, contract)})
 
 
-def _description(parents: Sequence[Parent], method: str, instructions: dict[str, str], identity: str) -> dict[str, Any]:
+def _description(
+    parents: Sequence[Parent], contract: dict[str, Any], method: str, instructions: dict[str, str], identity: str
+) -> dict[str, Any]:
     stored = [parent.stored for parent in parents]
     made_of = [
         {"name": str(parent.folder), "fingerprint": parent.stored["fingerprint"], "weight": parent.weight}
@@ -255,5 +256,6 @@ def _description(parents: Sequence[Parent], method: str, instructions: dict[str,
         "rows": sum(one["rows"] for one in stored),
         "instructions": instructions,
         "settings": {"method": method},
+        "contract": contract,
         "parents": made_of,
     }
