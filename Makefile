@@ -55,5 +55,5 @@ study-small:  ## The paper's rivals and ablations, small: STUDIES="families" tak
 	@for study in $(STUDIES); do $(BIN)/embedloom study recipes/study/$$study.toml || true; done
 
 bench:  ## One benchmark: make bench NAME=...
-	@$(ENVIRONMENT) .venv constraints.txt bench,dev,gemma3,minilm
+	@$(ENVIRONMENT) .venv constraints.txt bench,dev,gemma3,minilm,mteb
 	$(BIN)/python benchmarks/run.py $(NAME)

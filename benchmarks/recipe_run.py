@@ -7,6 +7,7 @@ it took when it was done.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("EMBEDLOOM_SHARED") or ROOT.parent / "shared") / "data"
+"""Public evaluation sets."""
 
 
 def timed_run(recipe: str, then: Sequence[str] = ()) -> dict[str, Any]:
