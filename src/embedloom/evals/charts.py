@@ -7,7 +7,7 @@ on a phone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from embedloom.evals.intervals import Estimate
@@ -70,6 +70,18 @@ def axis(values: Sequence[float], *, most: int = 6) -> tuple[float, float, tuple
     rounds, step = _round_numbers(min(values), max(values), most)
     low, high = rounds[0], rounds[-1]
     return low, high, tuple(Tick(_place(value, low, high), _number(value, step)) for value in rounds)
+
+
+def figure_axis(estimates: Iterable[Estimate]) -> tuple[float, float]:
+    """Ends of an axis of figures: from 0, or from the tenth below a negative correlation, to 1."""
+    values = [value for one in estimates for value in (one.value, one.low)]
+    lowest = min((value for value in values if math.isfinite(value)), default=0.0)
+    return min(0, 10 * math.floor(10 * lowest)) / 100, 1.0
+
+
+def figure_ticks(low: float, high: float) -> tuple[Tick, ...]:
+    """Quarters of 100 on an axis of figures; the first is where 0 stands."""
+    return tuple(Tick(100 * (at / 100 - low) / (high - low), str(at)) for at in (0, 25, 50, 75, 100))
 
 
 def curve(steps: Sequence[float], values: Sequence[float], *, smooth: bool = False) -> Curve | None:

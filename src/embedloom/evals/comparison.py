@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from embedloom.errors import DataError
 from embedloom.evals.intervals import Estimate, interval_of, resampled_means, resampled_spearman
 from embedloom.evals.languages import CLASSES, TaskLanguage, language_groups, task_language
+from embedloom.evals.leaderboard import verdict
 from embedloom.evals.result import SetResult
 
 FAMILIES = {
@@ -108,10 +109,7 @@ class Comparison:
 
     def verdict(self, model: str) -> dict[str, int]:
         """On how many rows a model is ahead of the baseline, behind it, or neither (the interval holds 0)."""
-        found = [row.cells[model].difference for row in self.rows if model in row.cells]
-        known = [one for one in found if one is not None]
-        ahead, behind = sum(one.low > 0 for one in known), sum(one.high < 0 for one in known)
-        return {"ahead": ahead, "behind": behind, "open": len(known) - ahead - behind}
+        return verdict(row.cells[model].difference for row in self.rows if model in row.cells)
 
 
 def compare(results: Mapping[str, Sequence[SetResult]], *, baseline: str = "") -> Comparison:

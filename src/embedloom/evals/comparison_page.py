@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedloom.evals.charts import Curve, Tick, Whisker, whisker
+from embedloom.evals.charts import Curve, Tick, Whisker, figure_axis, figure_ticks, whisker
 from embedloom.evals.comparison import FAMILIES, Cell, Comparison, ComparisonRow, LanguageTable
 from embedloom.evals.languages import CLASSES, SOURCE
-from embedloom.evals.leaderboard import figure_text, signed_text
+from embedloom.evals.leaderboard import FILTERS, figure_text, signed_text
 from embedloom.evals.report import Tally, TallyView, TrainingScore, TrainingStep, duration, tally_view, training_curves
 from embedloom.evals.robustness import Invariance, Spread
 from embedloom.evals.speed import Speed
@@ -140,6 +139,7 @@ def _view(page: ComparisonPage) -> dict[str, Any]:
         "cards": {name: [_card(row, colours) for row in comparison.rows if row.family == name] for name in families},
         "languages": [(table, _groups(table, colours)) for table in comparison.languages],
         "source": SOURCE,
+        "sentences": [(row.name, row.instruction) for row in comparison.rows],
         "runs": [
             _RunView(run, training_curves(run.steps, run.scores), list(map(tally_view, run.tallies)))
             for run in page.runs
@@ -167,22 +167,15 @@ def _card(row: ComparisonRow, colours: Mapping[str, str]) -> _Card:
 
 def _bars(cells: Mapping[str, Cell], colours: Mapping[str, str], ends: tuple[float, float] | None = None) -> _Bars:
     known = {model: cell for model, cell in cells.items() if cell.figure.known}
-    low, high = ends or _axis(cells.values())
+    low, high = ends or figure_axis(cell.figure for cell in cells.values())
     best = _best(cells)
     bars = [
         _Bar(model, colours[model], known[model], whisker(known[model].figure, low, high), model == best)
         for model in colours
         if model in known
     ]
-    places = [(100 * (value / 100 - low) / (high - low), str(value)) for value in (0, 25, 50, 75, 100)]
-    return _Bars(bars, places[0][0], tuple(Tick(at, label) for at, label in places))
-
-
-def _axis(cells: Iterable[Cell]) -> tuple[float, float]:
-    """From 0, or from the ten points below a negative correlation, to 100."""
-    values = [value for cell in cells for value in (cell.figure.value, cell.figure.low)]
-    lowest = min((value for value in values if math.isfinite(value)), default=0.0)
-    return min(0, 10 * math.floor(10 * lowest)) / 100, 1.0
+    ticks = figure_ticks(low, high)
+    return _Bars(bars, ticks[0].at, ticks)
 
 
 def _best(cells: Mapping[str, Cell]) -> str:
@@ -191,7 +184,7 @@ def _best(cells: Mapping[str, Cell]) -> str:
 
 
 def _groups(table: LanguageTable, colours: Mapping[str, str]) -> list[_Group]:
-    low, high = _axis(cell for line in table.lines for cell in line.cells.values())
+    low, high = figure_axis(cell.figure for line in table.lines for cell in line.cells.values())
     groups = []
     for name in CLASSES:
         if name not in table.classes:
@@ -221,14 +214,6 @@ def _dots(
         for model in colours
         if model in cells and cells[model].figure.known
     ]
-
-
-def _sign(cell: Cell | None) -> str:
-    """Whether a difference is above 0, below, or may be either: its class."""
-    difference = None if cell is None else cell.difference
-    if difference is None:
-        return ""
-    return "good" if difference.low > 0 else "bad" if difference.high < 0 else ""
 
 
 def _text(cell: Cell | None, difference: bool = True) -> str:
@@ -272,10 +257,8 @@ def _named(row: ComparisonRow) -> str:
 
 
 _FILTERS: dict[str, Callable[..., Any]] = {
-    "figure": figure_text,
-    "signed": signed_text,
+    **FILTERS,
     "duration": duration,
-    "sign": _sign,
     "text": _text,
     "plain": _plain,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from embedloom.evals.intervals import Estimate
@@ -98,6 +98,23 @@ def figure_text(value: float) -> str:
 def signed_text(value: float) -> str:
     """A difference x 100 with its sign; "-" if it isn't known."""
     return f"{100 * value:+.1f}" if math.isfinite(value) else "-"
+
+
+def sign(difference: Estimate | None) -> str:
+    """Whether a difference is above 0 (`good`), below (`bad`), or may be either ("")."""
+    if difference is None:
+        return ""
+    return "good" if difference.low > 0 else "bad" if difference.high < 0 else ""
+
+
+def verdict(differences: Iterable[Estimate | None]) -> dict[str, int]:
+    """How many differences are above 0 (`ahead`), below (`behind`), or may be either (`open`); None isn't counted."""
+    signs = [sign(one) for one in differences if one is not None]
+    return {"ahead": signs.count("good"), "behind": signs.count("bad"), "open": signs.count("")}
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {"figure": figure_text, "signed": signed_text, "sign": sign}
+"""What `figures.html` needs of the pages that show figures by it."""
 
 
 def _with_interval(estimate: Estimate | None, *, signed: bool = False) -> str:

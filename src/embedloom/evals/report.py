@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from embedloom.evals.charts import Curve, Tick, Whisker, curve, whisker
+from embedloom.evals.charts import Curve, Whisker, curve, figure_axis, figure_ticks, whisker
 from embedloom.evals.intervals import Estimate
-from embedloom.evals.leaderboard import LeaderboardRow, figure_text, signed_text, systems_of
+from embedloom.evals.leaderboard import FILTERS, LeaderboardRow, systems_of, verdict
 from embedloom.page.rendering import render
 from embedloom.records import Example
 
@@ -119,21 +118,22 @@ class Report:
 def render_report(report: Report) -> str:
     """The page as HTML. Whatever comes from data or models is escaped; no script, nothing is loaded."""
     systems = systems_of(report.rows)
-    low, high, ticks = _figure_axis(report.rows)
+    low, high = figure_axis(figure.estimate for row in report.rows for figure in row.figures)
+    gains = verdict(row.difference for row in report.rows)
     view = {
         "report": report,
         "systems": systems,
         "marks": {system: _mark(system, report, systems) for system in systems},
         "rows": [_row_view(row, systems, low, high) for row in report.rows],
-        "ticks": ticks,
-        "verdict": _verdict(report.rows),
+        "ticks": figure_ticks(low, high),
+        "verdict": {**gains, "sets": sum(gains.values())},
+        "sentences": [(row.task, row.instruction) for row in report.rows],
         "curves": training_curves(report.steps, report.scores),
-        "tallies": [tally_view(tally) for tally in report.tallies if tally.counts],
+        "counts": [tally_view(tally) for tally in report.tallies if tally.counts],
         "example_characters": EXAMPLE_CHARACTERS,
         "hit_characters": HIT_CHARACTERS,
     }
-    filters = {"figure": figure_text, "signed": signed_text, "duration": duration}
-    return render(TEMPLATES, "report.html", view, filters=filters)
+    return render(TEMPLATES, "report.html", view, filters={**FILTERS, "duration": duration})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +164,6 @@ def _row_view(row: LeaderboardRow, systems: Sequence[str], low: float, high: flo
     )
 
 
-def _figure_axis(rows: Sequence[LeaderboardRow]) -> tuple[float, float, tuple[Tick, ...]]:
-    """One axis for all sets: from 0, or from the ten points below a negative correlation, to 100."""
-    values = [value for row in rows for one in row.figures for value in (one.estimate.value, one.estimate.low)]
-    lowest = min((value for value in values if math.isfinite(value)), default=0.0)
-    low = min(0, 10 * math.floor(10 * lowest))
-    ticks = tuple(Tick(100 * (at - low) / (100 - low), str(at)) for at in (0, 25, 50, 75, 100))
-    return low / 100, 1.0, ticks
-
-
 def _mark(system: str, report: Report, systems: Sequence[str]) -> str:
     """Class of a system's mark: the tuned and the base model have their own, the others take turns."""
     if system == report.tuned_system:
@@ -181,14 +172,6 @@ def _mark(system: str, report: Report, systems: Sequence[str]) -> str:
         return "base"
     others = [one for one in systems if one not in (report.tuned_system, report.base_system)]
     return f"other{others.index(system) % 3}"
-
-
-def _verdict(rows: Sequence[LeaderboardRow]) -> dict[str, int]:
-    """Sets on which the tuned model is ahead, behind, or neither: by whether the paired interval leaves out 0."""
-    differences = [row.difference for row in rows if row.difference is not None]
-    ahead = sum(one.low > 0 for one in differences)
-    behind = sum(one.high < 0 for one in differences)
-    return {"ahead": ahead, "behind": behind, "open": len(differences) - ahead - behind, "sets": len(differences)}
 
 
 def training_curves(steps: Sequence[TrainingStep], scores: Sequence[TrainingScore] = ()) -> list[tuple[str, Curve]]:

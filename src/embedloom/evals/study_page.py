@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedloom.evals.charts import Tick, Whisker, axis, whisker
 from embedloom.evals.intervals import Estimate
-from embedloom.evals.leaderboard import figure_text, signed_text
+from embedloom.evals.leaderboard import FILTERS, figure_text, signed_text
 from embedloom.evals.study import AGREES, DISAGREES, Study, StudyRow, number_text
 from embedloom.page.rendering import render
 
@@ -39,8 +39,7 @@ def study_page(study: Study) -> str:
         "data_names": names,
         "failed": [row.cell for row in study.rows if row.cell.failure],
     }  # fmt: skip
-    filters = {"figure": figure_text, "signed": signed_text, "number": number_text}
-    return render(TEMPLATES, "study.html", view, filters=filters)
+    return render(TEMPLATES, "study.html", view, filters={**FILTERS, "number": number_text})
 
 
 def _panels(study: Study) -> list[Panel]:
