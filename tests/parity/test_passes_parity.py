@@ -8,16 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedloom.model.backbone import hidden_states, pad_batch
+from embedloom.model.packed import packs, use_packed_passes
 from embedloom.model.passes import BEGINNING, common_beginning, plan_passes, row_states, row_vectors
 from embedloom.model.pooling import POOLINGS, pool
 from embedloom.train.lora import add_lora
-from tiny import ENCODERS, model_of
+from tiny import BASES, ENCODERS, model_of
 
 CPU = torch.device("cpu")
 KINDS = ["gemma3", "llama", "qwen3", "mistral"]
 START = list(range(40, 40 + 19))
 ROWS = [[*START, *range(5, 5 + length)] for length in (3, 40, 1, 17)]
 """Common beginning, then texts shorter and longer than the tiny models' sliding window."""
+OTHERS = [[7, 8], [60, *range(30)], [9], list(range(50, 25, -1))]
+"""Nothing in common."""
 
 
 def plain(model: torch.nn.Module, rows: list[list[int]], pooling: str) -> torch.Tensor:
@@ -35,6 +38,20 @@ def test_vectors_are_those_of_the_repeated_beginning(kind: str, pooling: str) ->
         torch.testing.assert_close(found, plain(model, ROWS, pooling), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("kind", BASES)
+def test_packed_vectors_are_those_of_padded_rows(kind: str, pooling: str, share: bool) -> None:
+    model = model_of(kind)
+    expected = [plain(model, rows, pooling) for rows in (ROWS, OTHERS)]
+    use_packed_passes(model)
+    for rows, padded in zip((ROWS, OTHERS), expected, strict=True):
+        assert packs(model, rows)
+        with torch.inference_mode():
+            found = row_vectors(model, rows, pooling=pooling, pad=0, device=CPU, share=share)
+        torch.testing.assert_close(found, padded, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_states_and_mask_are_whole(kind: str) -> None:
     model = model_of(kind)
@@ -45,10 +62,14 @@ def test_states_and_mask_are_whole(kind: str) -> None:
     assert states.shape[:2] == ids.shape
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradients_are_those_of_the_repeated_beginning(kind: str) -> None:
+def test_gradients_are_those_of_the_repeated_beginning(kind: str, packed: bool) -> None:
     def gradients(shared: bool) -> dict[str, torch.Tensor]:
-        model = add_lora(model_of(kind), rank=4, alpha=8, dropout=0.0, seed=1)
+        base = model_of(kind)
+        if packed and shared:
+            use_packed_passes(base)
+        model = add_lora(base, rank=4, alpha=8, dropout=0.0, seed=1)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "lora_B" in name:

@@ -13,6 +13,7 @@ import torch
 
 from embedloom.model.backbone import hidden_states, is_causal, pad_batch
 from embedloom.model.inputs import length_sorted
+from embedloom.model.packed import packed_states, packing, packs
 from embedloom.model.pooling import pool
 
 if TYPE_CHECKING:
@@ -67,13 +68,16 @@ def row_vectors(
     share: bool = True,
 ) -> Tensor:
     """Unit vectors of the rows of one pass, shape (rows, dimension), float32."""
+    if packs(model, rows):
+        packed = packing(rows, shared_beginning(rows) if share else 0)
+        read_BW, mask_BW = packed.read_by(pooling)
+        return pool(packed_states(model, packed)[read_BW], mask_BW, pooling)
     return pool(*row_states(model, rows, pad=pad, device=device, share=share), pooling)
 
 
 def computed_tokens(rows: Sequence[Sequence[int]], *, share: bool = True) -> int:
     """Tokens that go through the model in one pass over the rows, padding included."""
-    common = common_beginning(rows) if share and len(rows) > 1 else 0
-    common = common if common >= BEGINNING else 0
+    common = shared_beginning(rows) if share else 0
     return common + len(rows) * (max(map(len, rows)) - common)
 
 
@@ -84,8 +88,8 @@ def row_states(
 
     The graph, if there is one, runs through the common beginning too: its gradient is the sum over the rows.
     """
-    common = common_beginning(rows) if share and len(rows) > 1 and _attends(model) else 0
-    if common < BEGINNING:
+    common = shared_beginning(rows) if share and _attends(model) else 0
+    if not common:
         ids_BL, mask_BL = pad_batch(rows, pad, device)
         return hidden_states(model, ids_BL, mask_BL), mask_BL
     from transformers import DynamicCache
@@ -104,6 +108,12 @@ def row_states(
     output = model(input_ids=ids_BS, attention_mask=mask_BL, past_key_values=shared, use_cache=True)
     states_BLD = torch.cat([states_1PD.expand(len(rows), -1, -1), output.last_hidden_state], dim=1)
     return states_BLD, mask_BL
+
+
+def shared_beginning(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens of the rows' common beginning that are worth computing once; 0 where there are too few."""
+    common = common_beginning(rows) if len(rows) > 1 else 0
+    return common if common >= BEGINNING else 0
 
 
 def common_beginning(rows: Sequence[Sequence[int]]) -> int:
