@@ -114,6 +114,7 @@ def _ours(rows: list[Any], plan: Plan) -> tuple[list[float], list[float], list[i
     from embedloom.model.backbone import best_device, best_dtype, load_backbone, load_tokenizer, pass_tokens
     from embedloom.model.inputs import contract_for
     from embedloom.model.names import model_folder
+    from embedloom.model.packed import use_packed_passes
     from embedloom.train import loop
     from embedloom.train.lora import add_lora
 
@@ -122,6 +123,7 @@ def _ours(rows: list[Any], plan: Plan) -> tuple[list[float], list[float], list[i
     tokenizer = load_tokenizer(base)
     backbone = load_backbone(base, device=device, dtype=best_dtype(device))
     flops, peak = layer_flops(backbone), matrix_peak(device, backbone.dtype)
+    use_packed_passes(backbone)
     model = add_lora(backbone, rank=16, alpha=32, dropout=0.0, seed=1)
     settings = loop.Settings(
         steps=plan.steps, batch_size=plan.batch, learning_rate=RATE, warmup=0, weight_decay=0.0,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from embedloom.errors import ModelError
+from embedloom.model import packed
 from embedloom.model.attention import BLOCK, NAME, use_windowed_attention, windowed_attention
 from embedloom.model.backbone import hidden_states, pad_batch
 from embedloom.model.encoder import open_encoder
@@ -77,7 +78,7 @@ def test_an_encoder_of_long_inputs_gives_the_same_vectors(kind: str, tmp_path: P
     """Queries of one instruction share the pass of their beginning, whose keys then stand before theirs."""
     folder = save_tiny(tmp_path / kind, kind)
     short, long = (open_encoder(folder, dtype="float32", max_length=length) for length in (400, 3000))
-    assert [one.backbone.config._attn_implementation for one in (short, long)] == ["sdpa", NAME]
+    assert [one.backbone.config._attn_implementation for one in (short, long)] == [packed.NAME, NAME]
     texts = ["red fox " * count for count in (1, 4, 25, 60)]
     instruction = "Given a long question, retrieve the passages that answer it, whatever their length may be"
     for one, other in (

@@ -66,9 +66,11 @@ class Plan:
         return self.settings.method == "qlora" or self.place != self.device
 
     def _adapted(self, backbone: Any, seed: int) -> Any:
+        from embedloom.model.packed import use_packed_passes
         from embedloom.train.lora import add_lora, train_all
 
         settings = self.settings
+        use_packed_passes(backbone)
         if settings.method == "full":
             return train_all(backbone)
         return add_lora(

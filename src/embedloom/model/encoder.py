@@ -17,6 +17,7 @@ from embedloom.model.attention import use_windowed_attention
 from embedloom.model.backbone import best_device, load_backbone, load_tokenizer, named_dtype, pass_tokens
 from embedloom.model.fingerprint import fingerprint
 from embedloom.model.inputs import InputContract, contract_for, read_contract, token_ids
+from embedloom.model.packed import use_packed_passes
 from embedloom.model.passes import plan_passes, row_vectors
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_lengt
     if max_length is not None:
         contract = dataclasses.replace(contract, max_length=max_length)
     backbone = load_backbone(folder, device=device, dtype=named_dtype(dtype, device))
+    use_packed_passes(backbone)
     if contract.max_length > LONG_INPUT:
         # A model whose attention can't be done in blocks is used as it is.
         with contextlib.suppress(ModelError):

@@ -22,6 +22,9 @@ from embedloom.train.heap import give_back_freed_memory
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+PASSES_TO_GIVE_BACK = 32
+"""Passes after which freed memory goes back to the system: behind each of them, a quarter of the time went to new pages."""
+
 
 def loss_and_gradients(
     backbone: nn.Module,
@@ -85,9 +88,9 @@ def loss_and_gradients(
     assert vectors_ND.grad is not None
     gradients = torch.split(torch.split(vectors_ND.grad, counts)[ranks.rank], [len(share) for share in own])
     order = [*kept, *sorted(set(range(len(groups))) - set(kept))]
-    for number in order:
+    for done, number in enumerate(order, 1):
         part = parts[number] if number in kept else vectors_of(number)
         ranks.backward(part, gradients[number], last=number == order[-1])
-        if device.type == "cpu":
+        if device.type == "cpu" and done % PASSES_TO_GIVE_BACK == 0:
             give_back_freed_memory()
     return float(loss.detach())
