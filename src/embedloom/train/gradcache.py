@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PASSES_TO_GIVE_BACK = 32
-"""Passes after which freed memory goes back to the system: behind each of them, a quarter of the time went to new pages."""
+"""Passes between two returns of freed memory to the system; behind every pass they took a quarter of the time."""
 
 
 def loss_and_gradients(
