@@ -112,6 +112,7 @@ def _rows(plan: Plan) -> list[Any]:
 
 def _ours(rows: list[Any], plan: Plan) -> tuple[list[float], list[float], list[int], int, float]:
     from embedloom.model.backbone import best_device, best_dtype, load_backbone, load_tokenizer, pass_tokens
+    from embedloom.model.compiled import compile_layers, pays_to_compile
     from embedloom.model.inputs import contract_for
     from embedloom.model.names import model_folder
     from embedloom.model.packed import use_packed_passes
@@ -125,6 +126,8 @@ def _ours(rows: list[Any], plan: Plan) -> tuple[list[float], list[float], list[i
     flops, peak = layer_flops(backbone), matrix_peak(device, backbone.dtype)
     use_packed_passes(backbone)
     model = add_lora(backbone, rank=16, alpha=32, dropout=0.0, seed=1)
+    if pays_to_compile(model):
+        compile_layers(model)
     settings = loop.Settings(
         steps=plan.steps, batch_size=plan.batch, learning_rate=RATE, warmup=0, weight_decay=0.0,
         token_budget=pass_tokens(device), graph_tokens=6_144 if plan.cached else 10_000,

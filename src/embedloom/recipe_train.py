@@ -77,6 +77,8 @@ class Train(Section):
     """What is trained: LoRA weights, those on a base of 4 bits a weight (CUDA alone), or all weights."""
     checkpoint_layers: bool = False
     """Layers keep their inputs alone and are computed again on the way back: less memory, a third more time."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Layers as compiled code: `auto` where it pays, in bfloat16 on a CPU with a C++ compiler, from 100 steps on."""
     lora_targets: str | list[str] = "all-linear"
     """Layers that get LoRA weights, by name, such as ["q_proj", "v_proj"]."""
     lora_rank: int = Field(default=16, gt=0)

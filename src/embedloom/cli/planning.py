@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MINED = "mined.jsonl"
 """The training rows with the hard negatives that were mined for them, where the recipe asks for that."""
+STEPS_TO_COMPILE = 100
+"""A shorter training is over before compiled layers have made up for the time that compiling them takes."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,21 @@ class Plan:
     device: torch.device
     place: torch.device
     dtype: torch.dtype
+    several: bool
+    """Whether other processes train with this one."""
 
     def model(self, seed: int) -> Any:
         """The base with what is to be trained; the first LoRA weights are a function of `seed`."""
         from embedloom.model.backbone import load_backbone
+        from embedloom.model.compiled import compile_layers
         from embedloom.model.recompute import compute_layers_again
 
         quantized = self.settings.method == "qlora"
         model = self._adapted(load_backbone(self.base, device=self.place, dtype=self.dtype, four_bits=quantized), seed)
         if self.settings.checkpoint_layers:
             compute_layers_again(model)
+        if self._compiles(model):
+            compile_layers(model)
         return model
 
     def whole_model(self) -> Any:
@@ -64,6 +71,14 @@ class Plan:
     def parted(self) -> bool:
         """Whether the model in training has not all weights as they are."""
         return self.settings.method == "qlora" or self.place != self.device
+
+    def _compiles(self, model: Any) -> bool:
+        from embedloom.model.compiled import pays_to_compile
+
+        if self.settings.compile != "auto":
+            return self.settings.compile == "always"
+        simple = not (self.parted or self.several or self.settings.checkpoint_layers)
+        return simple and self.loop.steps >= STEPS_TO_COMPILE and pays_to_compile(model)
 
     def _adapted(self, backbone: Any, seed: int) -> Any:
         from embedloom.model.packed import use_packed_passes
@@ -106,6 +121,8 @@ def plan(run: Run) -> Plan:
     parted = processes is not None and processes.weights != "replicated"
     if parted and settings.method == "qlora":
         raise RecipeError('train.method "qlora" needs whole weights in every process; use recipes/accelerate/ddp.yaml')
+    if settings.compile == "always" and (parted or settings.checkpoint_layers or settings.method == "qlora"):
+        raise RecipeError('train.compile "always" wants whole weights, computed once; use "auto" or "never"')
     if settings.checkpoint_layers and processes is not None and processes.weights == "zero":
         raise RecipeError("train.checkpoint_layers doesn't work with DeepSpeed; use recipes/accelerate/fsdp2.yaml")
     examples = list(read_records(run.folder / training_file(run), Example))
@@ -130,6 +147,7 @@ def plan(run: Run) -> Plan:
         device=device,
         place=torch.device("cpu") if parted else device,
         dtype=dtype,
+        several=processes is not None,
     )
 
 

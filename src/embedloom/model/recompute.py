@@ -25,16 +25,25 @@ def compute_layers_again(model: nn.Module) -> None:
     Raises:
         ModelError: the model doesn't say which of its modules are its layers.
     """
+    for layer in decoder_layers(model):
+        # What is wrapped is the layer's own computation: sharded weights are put together around it, both times.
+        layer.forward = partial(_forward, layer, layer.forward)
+        setattr(layer, _MARK, True)
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of a model, with adapters or without, from the first to the last.
+
+    Raises:
+        ModelError: the model doesn't say which of its modules are its layers.
+    """
     whole: Any = model
     base = whole.get_base_model() if hasattr(model, "get_base_model") else model
     kinds = set(getattr(base, "_no_split_modules", None) or ())
     layers = [module for module in model.modules() if type(module).__name__ in kinds]
     if not layers:
         raise ModelError(f"{type(base).__name__} doesn't name its layers; set train.checkpoint_layers to false")
-    for layer in layers:
-        # What is wrapped is the layer's own computation: sharded weights are put together around it, both times.
-        layer.forward = partial(_forward, layer, layer.forward)
-        setattr(layer, _MARK, True)
+    return layers
 
 
 def computes_layers_again(model: nn.Module) -> bool:
