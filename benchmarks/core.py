@@ -49,7 +49,7 @@ def measure() -> dict[str, Any]:
     told = ["--suite", SUITE, "--data", str(DATA), "--max-length", str(MAX_LENGTH), "--baseline", "base"]
     embedloom("eval", *(f"{label}={model}" for label, model in MODELS.items()), *told, "--results", str(out))
     training = {name: training_of(RUNS / name) for name in TRAINED}
-    return {"models": MODELS, "max_length": MAX_LENGTH, "training": training, **figures(_compared(out))}
+    return {"models": MODELS, "max_length": MAX_LENGTH, "training": training, **figures(compared(out, SUITE, "base"))}
 
 
 def training_of(folder: Path) -> dict[str, Any]:
@@ -87,16 +87,16 @@ def _share_data(first: Path, other: Path) -> None:
         shutil.copytree(first, made, ignore=own, dirs_exist_ok=True)
 
 
-def _compared(folder: Path) -> Comparison:
-    """The models on the suite's sets as they are now, of all that the folder has."""
+def compared(folder: Path, suite: str, baseline: str) -> Comparison:
+    """The models on a suite's sets as they are now, of all that a folder of results has."""
     from embedloom.evals.comparison import compare
     from embedloom.evals.measured import read_measured, results_by_model, set_content
     from embedloom.evals.suites import open_suite
 
-    contents: Sequence[str] = [set_content(found) for found in open_suite(SUITE, data=DATA)]
+    contents: Sequence[str] = [set_content(found) for found in open_suite(suite, data=DATA)]
     lines = [line for line in read_measured([folder]) if line.model in MODELS and line.content in contents]
     lines.sort(key=lambda line: (list(MODELS).index(line.model), contents.index(line.content)))
-    return compare(results_by_model(lines), baseline="base")
+    return compare(results_by_model(lines), baseline=baseline)
 
 
 def _cells(cells: Mapping[str, Cell]) -> dict[str, Any]:

@@ -150,6 +150,15 @@ def test_a_suite_may_name_tasks_of_mteb(data: Path, tmp_path: Path, monkeypatch:
     assert asked == [("STS17", "test")]
 
 
+def test_a_path_of_a_suite_may_be_a_folder_of_sets(data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "suite.toml"
+    path.write_text('sets = [{ path = "sts", rows = 3 }]', encoding="utf-8")
+    found = open_suite(str(path), data=data)
+    assert [one.task for one in found] == [one.task for one in open_suite(str(data / "sts"))]
+    assert len(found) == 2
+    assert all(one.limit.startswith("3 of ") for one in found)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -158,7 +167,6 @@ def test_a_suite_may_name_tasks_of_mteb(data: Path, tmp_path: Path, monkeypatch:
         ('sets = [{ path = "x", lines = 3 }]', "expected sets = "),
         ('sets = [{ path = "x", rows = 0 }]', "expected sets = "),
         ('sets = [{ path = "x", rows = true }]', "expected sets = "),
-        ('sets = [{ path = "sts" }]', "holds 2 sets; a suite's entry is one set"),
         ('sets = [{ path = "gone" }]', "not there, though the suite has it"),
     ],
 )

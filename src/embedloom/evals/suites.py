@@ -28,8 +28,8 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
     """The sets of a suite.
 
     Args:
-        name: a suite of `suites.toml`, a TOML file with `sets` as there, also such as `mteb:STSBenchmark`, or a folder:
-            every set below it.
+        name: a suite of `suites.toml`, a TOML file with `sets` as there, a path of which may be a folder of sets or a task
+            such as `mteb:STSBenchmark`, or a folder: every set below it.
         data: where a named suite's sets lie; by default below EMBEDLOOM_SHARED, or in `../shared/data`.
         split: which part of a set.
         limit: at most so many queries, pairs or texts of each set, and ten times as many documents.
@@ -137,9 +137,7 @@ def _sets_of(name: str, folder: Path | None, split: str) -> list[EvalSet]:
     if not path.exists():
         raise DataError(f"not there, though the suite has it; --data names the folder in which {name} lies", path)
     found = discover(path, split=split)
-    if len(found) != 1:
-        raise DataError(f"holds {len(found)} sets; a suite's entry is one set", path)
-    return [replace(found[0], task=_name(path))]
+    return found if len(found) > 1 else [replace(one, task=_name(path)) for one in found]
 
 
 def _name(path: Path) -> str:
