@@ -28,7 +28,7 @@ def open_suite(name: str, *, data: Path | None = None, split: str = "test", limi
     """The sets of a suite.
 
     Args:
-        name: a suite of `suites.toml`, a TOML file with `sets` as there, a path of which may be a folder of sets or a task
+        name: a suite of `suites.toml`, a TOML file with `sets` as there, whose paths may be a folder of sets or a task
             such as `mteb:STSBenchmark`, or a folder: every set below it.
         data: where a named suite's sets lie; by default below EMBEDLOOM_SHARED, or in `../shared/data`.
         split: which part of a set.
