@@ -130,7 +130,7 @@ def _ours(rows: list[Any], plan: Plan) -> tuple[list[float], list[float], list[i
         compile_layers(model)
     settings = loop.Settings(
         steps=plan.steps, batch_size=plan.batch, learning_rate=RATE, warmup=0, weight_decay=0.0,
-        token_budget=pass_tokens(device), graph_tokens=6_144 if plan.cached else 10_000,
+        token_budget=pass_tokens(device, backbone.dtype), graph_tokens=6_144 if plan.cached else 10_000,
     )  # fmt: skip
     # Both trainers get the batches in this order.
     order = [list(range(step * plan.batch, (step + 1) * plan.batch)) for step in range(plan.steps)]

@@ -142,7 +142,7 @@ def plan(run: Run) -> Plan:
         tokenizer=tokenizer,
         contract=training_contract(settings, tokenizer),
         examples=examples,
-        loop=_loop_settings(settings, steps, token_budget=min(pass_tokens(device), fits), graph_tokens=fits),
+        loop=_loop_settings(settings, steps, token_budget=min(pass_tokens(device, dtype), fits), graph_tokens=fits),
         development=development(run),
         device=device,
         place=torch.device("cpu") if parted else device,

@@ -118,7 +118,9 @@ def decode(
                     placed[slot] = row
                 # In passes of like length, so that little is padded.
                 lengths = [len(row.body) for row in new]
-                for group in length_sorted(lengths, token_budget=pass_tokens(model.device), max_rows=slots):
+                for group in length_sorted(
+                    lengths, token_budget=pass_tokens(model.device, model.dtype), max_rows=slots
+                ):
                     begin([at[number] for number in group])
                 continue
         busy = [slot for slot, row in enumerate(placed) if row is not None]

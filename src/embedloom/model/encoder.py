@@ -59,8 +59,9 @@ class Encoder:
         self.name = name
         self.fingerprint = fingerprint
         self.dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
-        self.device = next(backbone.parameters()).device
-        self.token_budget = token_budget or pass_tokens(self.device)
+        weights = next(backbone.parameters())
+        self.device = weights.device
+        self.token_budget = token_budget or pass_tokens(weights.device, weights.dtype)
 
     def encode_queries(self, texts: Sequence[str], instruction: str, *, progress: Progress | None = None) -> Vectors:
         """Unit vectors of queries under an instruction, shape (len(texts), dimension), float32."""
