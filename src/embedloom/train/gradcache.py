@@ -22,9 +22,6 @@ from embedloom.train.heap import give_back_freed_memory
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PASSES_TO_GIVE_BACK = 32
-"""Passes between two returns of freed memory to the system; behind every pass they took a quarter of the time."""
-
 
 def loss_and_gradients(
     backbone: nn.Module,
@@ -88,9 +85,10 @@ def loss_and_gradients(
     assert vectors_ND.grad is not None
     gradients = torch.split(torch.split(vectors_ND.grad, counts)[ranks.rank], [len(share) for share in own])
     order = [*kept, *sorted(set(range(len(groups))) - set(kept))]
-    for done, number in enumerate(order, 1):
+    for number in order:
         part = parts[number] if number in kept else vectors_of(number)
         ranks.backward(part, gradients[number], last=number == order[-1])
-        if device.type == "cpu" and done % PASSES_TO_GIVE_BACK == 0:
+        # Pages anew take a quarter of a step's time: only a batch whose graph doesn't fit has to save memory.
+        if device.type == "cpu" and number not in kept:
             give_back_freed_memory()
     return float(loss.detach())
