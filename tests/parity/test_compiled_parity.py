@@ -36,7 +36,7 @@ def gradients(model: torch.nn.Module, rows: list[list[int]]) -> tuple[torch.Tens
 
 def trained(kind: str) -> torch.nn.Module:
     base = model_of(kind)
-    use_packed_passes(base)
+    use_packed_passes(base, CPU)
     model = add_lora(base, rank=4, alpha=8, dropout=0.0, seed=1).train()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -74,6 +74,6 @@ def test_compiled_layers_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_pays_in_bfloat16_alone() -> None:
     model = model_of("gemma3")
     assert not pays_to_compile(model.bfloat16())
-    use_packed_passes(model)
+    use_packed_passes(model, CPU)
     assert pays_to_compile(model)
     assert not pays_to_compile(model.float())

@@ -44,7 +44,7 @@ def test_vectors_are_those_of_the_repeated_beginning(kind: str, pooling: str) ->
 def test_packed_vectors_are_those_of_padded_rows(kind: str, pooling: str, share: bool) -> None:
     model = model_of(kind)
     expected = [plain(model, rows, pooling) for rows in (ROWS, OTHERS)]
-    use_packed_passes(model)
+    use_packed_passes(model, CPU)
     for rows, padded in zip((ROWS, OTHERS), expected, strict=True):
         assert packs(model, rows)
         with torch.inference_mode():
@@ -68,7 +68,7 @@ def test_gradients_are_those_of_the_repeated_beginning(kind: str, packed: bool) 
     def gradients(shared: bool) -> dict[str, torch.Tensor]:
         base = model_of(kind)
         if packed and shared:
-            use_packed_passes(base)
+            use_packed_passes(base, CPU)
         model = add_lora(base, rank=4, alpha=8, dropout=0.0, seed=1)
         with torch.no_grad():
             for name, parameter in model.named_parameters():

@@ -49,10 +49,14 @@ class Plan:
         """The base with what is to be trained; the first LoRA weights are a function of `seed`."""
         from embedloom.model.backbone import load_backbone
         from embedloom.model.compiled import compile_layers
+        from embedloom.model.packed import use_packed_passes
         from embedloom.model.recompute import compute_layers_again
 
         quantized = self.settings.method == "qlora"
-        model = self._adapted(load_backbone(self.base, device=self.place, dtype=self.dtype, four_bits=quantized), seed)
+        backbone = load_backbone(self.base, device=self.place, dtype=self.dtype, four_bits=quantized)
+        # Sharded weights are read on the CPU, wherever they are computed with.
+        use_packed_passes(backbone, self.device)
+        model = self._adapted(backbone, seed)
         if self.settings.checkpoint_layers:
             compute_layers_again(model)
         if self._compiles(model):
@@ -81,11 +85,9 @@ class Plan:
         return simple and self.loop.steps >= STEPS_TO_COMPILE and pays_to_compile(model)
 
     def _adapted(self, backbone: Any, seed: int) -> Any:
-        from embedloom.model.packed import use_packed_passes
         from embedloom.train.lora import add_lora, train_all
 
         settings = self.settings
-        use_packed_passes(backbone)
         if settings.method == "full":
             return train_all(backbone)
         return add_lora(

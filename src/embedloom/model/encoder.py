@@ -116,7 +116,7 @@ def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_lengt
     if max_length is not None:
         contract = dataclasses.replace(contract, max_length=max_length)
     backbone = load_backbone(folder, device=device, dtype=named_dtype(dtype, device))
-    use_packed_passes(backbone)
+    use_packed_passes(backbone, device)
     if contract.max_length > LONG_INPUT:
         # A model whose attention can't be done in blocks is used as it is.
         with contextlib.suppress(ModelError):

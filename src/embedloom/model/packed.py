@@ -29,11 +29,16 @@ LONGEST = 2048
 """Rows beyond that are computed by kernels that make no products of length x length."""
 
 
-def use_packed_passes(backbone: nn.Module) -> None:
-    """Lets a decoder on a CPU compute passes without padding; what can't is left as it is."""
+def use_packed_passes(backbone: nn.Module, device: torch.device) -> None:
+    """Lets a decoder compute passes without padding on a CPU; what can't is left as it is.
+
+    Args:
+        backbone: the transformer without head, wherever its weights lie now.
+        device: where its passes will be computed.
+    """
     config: Any = backbone.config
     fits = config.model_type in KINDS and config._attn_implementation == "sdpa"
-    if fits and next(backbone.parameters()).device.type == "cpu" and is_causal(backbone):
+    if fits and device.type == "cpu" and is_causal(backbone):
         ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
         backbone.set_attn_implementation(NAME)  # type: ignore[operator]
@@ -205,9 +210,6 @@ def _mask(packed: Packing, window: int | None, dtype: torch.dtype) -> Tensor:
     if before:
         # The beginning itself is a block that sees its own tokens, not those in line before them.
         seen_RLS[0, :, :before] = False
-        seen_RLS[0, :, before:] = (at_L[:, None] >= at_L[None, :]) & (
-            at_L[:, None] - at_L[None, :] < (window or before + most)
-        )
     mask_RLS = torch.zeros(seen_RLS.shape, dtype=dtype).masked_fill_(~seen_RLS, torch.finfo(dtype).min)
     return mask_RLS[:, None]
 
