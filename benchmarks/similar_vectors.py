@@ -8,7 +8,6 @@ of an index are drawn by the vectors and hold for queries like them alone.
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from recipe_run import DATA
 
 DIMENSION = 128
 SENTENCES, OTHERS = 4000, 400
@@ -23,8 +23,7 @@ QUERIES = 200
 K = 10
 BLOCK = 50_000
 """Vectors that are made, or compared with the queries, at a time."""
-SHARED = Path(os.environ.get("EMBEDLOOM_SHARED") or Path(__file__).parents[2] / "shared")
-DATA = SHARED / "data" / "sts" / "stsbenchmark"
+STS = DATA / "sts" / "stsbenchmark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +55,14 @@ def sentences(count: int) -> list[str]:
     """That many distinct English sentences, the same ones every time."""
     every = sorted(set(_told()))
     random.Random(0).shuffle(every)
-    assert len(every) >= count, f"{len(every)} sentences in {DATA}; expected {count}"
+    assert len(every) >= count, f"{len(every)} sentences in {STS}; expected {count}"
     return every[:count]
 
 
 def _told() -> Iterator[str]:
     from embedloom.run import read_objects
 
-    for path in sorted(DATA.glob("*.jsonl*")):
+    for path in sorted(STS.glob("*.jsonl*")):
         for _, row in read_objects(path):
             for key in ("sentence1", "sentence2"):
                 if isinstance(text := row.get(key), str):

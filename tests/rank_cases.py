@@ -43,11 +43,16 @@ def a_batch(kind: str, rows: int) -> TokenBatch:
 
 def a_model(kind: str, dropout: float) -> Any:
     """A model whose LoRA weights are none of them zero, in training mode."""
+    return with_lora(model_of(kind), dropout=dropout)
+
+
+def with_lora(backbone: Any, *, dropout: float = 0.0) -> Any:
+    """LoRA weights none of which is zero, in training mode: a B of zeros would hide the gradient of A."""
     import torch
 
     from embedloom.train.lora import add_lora
 
-    model = add_lora(model_of(kind), rank=4, alpha=8, dropout=dropout, seed=1)
+    model = add_lora(backbone, rank=4, alpha=8, dropout=dropout, seed=1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

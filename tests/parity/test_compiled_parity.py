@@ -12,7 +12,7 @@ from embedloom.model import compiled
 from embedloom.model.compiled import COMPILERS, compile_layers, pays_to_compile
 from embedloom.model.packed import use_packed_passes
 from embedloom.model.passes import row_vectors
-from embedloom.train.lora import add_lora
+from rank_cases import with_lora
 from tiny import model_of
 
 pytestmark = [
@@ -37,12 +37,7 @@ def gradients(model: torch.nn.Module, rows: list[list[int]]) -> tuple[torch.Tens
 def trained(kind: str) -> torch.nn.Module:
     base = model_of(kind)
     use_packed_passes(base, CPU)
-    model = add_lora(base, rank=4, alpha=8, dropout=0.0, seed=1).train()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    return model
+    return with_lora(base)
 
 
 def test_compiled_layers_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

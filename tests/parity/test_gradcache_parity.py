@@ -12,9 +12,9 @@ from embedloom.model.pooling import pool
 from embedloom.records import Example
 from embedloom.train.engine import ALONE, Ranks
 from embedloom.train.gradcache import loss_and_gradients
-from embedloom.train.lora import add_lora
 from embedloom.train.loss import Objective, info_nce
 from embedloom.train.rows import TokenBatch, token_batch
+from rank_cases import with_lora
 from tiny import WORDS, model_of, tokenizer_of
 
 CPU = torch.device("cpu")
@@ -45,12 +45,7 @@ def gradients(
     ranks: Ranks = ALONE,
 ):
     """Loss and every trained parameter's gradient."""
-    model = add_lora(model_of(kind), rank=4, alpha=8, dropout=dropout, seed=1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:  # zero at first, which would hide the gradient of lora_A
-                parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    model.train()
+    model = with_lora(model_of(kind), dropout=dropout)
 
     def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
         q_BD, d_MD = vectors_ND[: batch.query_count], vectors_ND[batch.query_count :]

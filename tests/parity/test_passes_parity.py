@@ -11,7 +11,7 @@ from embedloom.model.backbone import hidden_states, pad_batch
 from embedloom.model.packed import packs, use_packed_passes
 from embedloom.model.passes import BEGINNING, common_beginning, plan_passes, row_states, row_vectors
 from embedloom.model.pooling import POOLINGS, pool
-from embedloom.train.lora import add_lora
+from rank_cases import with_lora
 from tiny import BASES, ENCODERS, model_of
 
 CPU = torch.device("cpu")
@@ -69,12 +69,7 @@ def test_gradients_are_those_of_the_repeated_beginning(kind: str, packed: bool) 
         base = model_of(kind)
         if packed and shared:
             use_packed_passes(base, CPU)
-        model = add_lora(base, rank=4, alpha=8, dropout=0.0, seed=1)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if "lora_B" in name:
-                    parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-        model.train()
+        model = with_lora(base)
         if shared:
             vectors = row_vectors(model, ROWS, pooling="last", pad=0, device=CPU)
         else:

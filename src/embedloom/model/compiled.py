@@ -40,7 +40,7 @@ def compile_layers(model: nn.Module) -> None:
         ModelError: the model doesn't say which of its modules are its layers.
     """
     torch._dynamo.config.suppress_errors = True
-    for layer in decoder_layers(model)[1:]:
+    for layer in decoder_layers(model, 'train.compile to "never"')[1:]:
         layer.compile(dynamic=True)
     first = _FirstPasses()
     model.register_forward_pre_hook(first.begin)

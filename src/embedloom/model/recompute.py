@@ -25,14 +25,18 @@ def compute_layers_again(model: nn.Module) -> None:
     Raises:
         ModelError: the model doesn't say which of its modules are its layers.
     """
-    for layer in decoder_layers(model):
+    for layer in decoder_layers(model, "train.checkpoint_layers to false"):
         # What is wrapped is the layer's own computation: sharded weights are put together around it, both times.
         layer.forward = partial(_forward, layer, layer.forward)
         setattr(layer, _MARK, True)
 
 
-def decoder_layers(model: nn.Module) -> list[nn.Module]:
+def decoder_layers(model: nn.Module, instead: str) -> list[nn.Module]:
     """The layers of a model, with adapters or without, from the first to the last.
+
+    Args:
+        model: the transformer.
+        instead: the setting that does without them, for the error.
 
     Raises:
         ModelError: the model doesn't say which of its modules are its layers.
@@ -42,7 +46,7 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
     kinds = set(getattr(base, "_no_split_modules", None) or ())
     layers = [module for module in model.modules() if type(module).__name__ in kinds]
     if not layers:
-        raise ModelError(f"{type(base).__name__} doesn't name its layers; set train.checkpoint_layers to false")
+        raise ModelError(f"{type(base).__name__} doesn't name its layers; set {instead}")
     return layers
 
 
