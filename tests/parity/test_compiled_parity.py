@@ -35,7 +35,7 @@ def gradients(model: torch.nn.Module, rows: list[list[int]]) -> tuple[torch.Tens
 
 
 def trained(kind: str) -> torch.nn.Module:
-    base = model_of(kind)
+    base = model_of(kind, num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2)
     use_packed_passes(base, CPU)
     return with_lora(base)
 

@@ -32,7 +32,9 @@ def pays_to_compile(model: nn.Module) -> bool:
 
 
 def compile_layers(model: nn.Module) -> None:
-    """Compiles every layer but the first, whose input needs no gradient: it would be another code for one layer.
+    """Compiles every layer but the first, whose input needs no gradient, and the last, which computes few tokens.
+
+    Either would be another code for one layer.
 
     Where a layer can't be compiled it is computed as it is, with torch's warning.
 
@@ -40,7 +42,7 @@ def compile_layers(model: nn.Module) -> None:
         ModelError: the model doesn't say which of its modules are its layers.
     """
     torch._dynamo.config.suppress_errors = True
-    for layer in decoder_layers(model, 'train.compile to "never"')[1:]:
+    for layer in decoder_layers(model, 'train.compile to "never"')[1:-1]:
         layer.compile(dynamic=True)
     first = _FirstPasses()
     model.register_forward_pre_hook(first.begin)

@@ -18,6 +18,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from embedloom.model.backbone import is_causal
+from embedloom.model.last_layer import compute_read_tokens_alone
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,6 +43,7 @@ def use_packed_passes(backbone: nn.Module, device: torch.device) -> None:
         ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
         backbone.set_attn_implementation(NAME)  # type: ignore[operator]
+        compute_read_tokens_alone(backbone)
 
 
 def packs(model: nn.Module, rows: Sequence[Sequence[int]]) -> bool:
@@ -113,8 +115,15 @@ def packing(rows: Sequence[Sequence[int]], beginning: int) -> Packing:
     )
 
 
-def packed_states(model: nn.Module, packed: Packing) -> Tensor:
-    """The last layer's states of all tokens, shape (N, dimension)."""
+def packed_states(model: nn.Module, packed: Packing, pooling: str) -> tuple[Tensor, Tensor]:
+    """The last layer's states that a pooling reads, shape (B, any, dimension), and 1 where there is one."""
+    read_BW, mask_BW = packed.read_by(pooling)
+    if pooling == "last":
+        return _states(model, packed, read_B=read_BW[:, 0])[:, None], mask_BW
+    return _states(model, packed)[read_BW], mask_BW
+
+
+def _states(model: nn.Module, packed: Packing, **more: Any) -> Tensor:
     output = model(
         input_ids=packed.ids_1N,
         position_ids=packed.positions_1N,
@@ -122,6 +131,7 @@ def packed_states(model: nn.Module, packed: Packing) -> Tensor:
         use_cache=False,
         slots_RL=packed.slots_RL,
         places_N=packed.places_N,
+        **more,
     )
     states_1ND: Tensor = output.last_hidden_state
     return states_1ND[0]
@@ -144,38 +154,41 @@ def packed_attention(
 
     Args:
         module: the layer's attention.
-        query: shape (1, heads, N, width).
+        query: shape (1, heads, N, width), or (1, heads, B, width), of one token a row.
         key: shape (1, key heads, N, width).
         value: as `key`.
-        attention_mask: to be added, shape (R, 1, L, beginning + L).
+        attention_mask: to be added, shape (R, 1, L, beginning + L), or (B, 1, 1, beginning + L).
         scaling: of the products; 1 / sqrt(width) if left out.
         dropout: of the weights.
         slots_RL: of the packing.
         places_N: of the packing.
 
     Returns:
-        Shape (1, N, heads, width), and no weights.
+        Shape (1, N or B, heads, width), and no weights.
     """
     if slots_RL is None or places_N is None:
         told = {"scaling": scaling, "dropout": dropout}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **told, **more)  # type: ignore[arg-type]
     assert attention_mask is not None
-    (blocks, most), (heads, width), shared = slots_RL.shape, (query.shape[1], query.shape[3]), key.shape[1]
-    groups, reached = heads // shared, attention_mask.shape[-1]
+    (_, heads, tokens, width), shared, longest = query.shape, key.shape[1], slots_RL.shape[1]
+    blocks, _, most, reached = attention_mask.shape
+    groups, some = heads // shared, tokens < key.shape[2]
     scale = width**-0.5 if scaling is None else scaling
 
     def spread(states_1HND: Tensor) -> Tensor:
         states_NF = states_1HND[0].transpose(0, 1).flatten(1)
         spread_RLF = _Spread.apply(states_NF, slots_RL.flatten(), places_N)  # type: ignore[no-untyped-call]
-        return spread_RLF.view(blocks, most, -1, width)  # type: ignore[no-any-return]
+        return spread_RLF.view(-1, longest, states_1HND.shape[1], width)  # type: ignore[no-any-return]
 
     def keyed(states_1KND: Tensor) -> Tensor:
-        own_RLKD, before = spread(states_1KND), reached - most
+        # Blocks of rows stand behind that of the beginning.
+        own_RLKD, before = spread(states_1KND)[-blocks:], reached - longest
         first_PKD = states_1KND[0, :, :before].transpose(0, 1)
         all_RSKD = torch.cat([first_PKD.expand(blocks, -1, -1, -1), own_RLKD], dim=1) if before else own_RLKD
         return all_RSKD.transpose(1, 2).reshape(blocks * shared, reached, width)
 
-    query_RKMD = (spread(query) * scale).view(blocks, most, shared, groups, width).transpose(1, 2)
+    asked = query.transpose(1, 2) if some else spread(query)
+    query_RKMD = (asked * scale).view(blocks, most, shared, groups, width).transpose(1, 2)
     query_BMD = query_RKMD.reshape(blocks * shared, most * groups, width)
     scores_BMS = torch.bmm(query_BMD, keyed(key).transpose(1, 2))
     scores_RKLGS = scores_BMS.view(blocks, shared, most, groups, reached) + attention_mask.unsqueeze(3)
@@ -184,6 +197,8 @@ def packed_attention(
         weights_BMS = functional.dropout(weights_BMS, dropout)
     read_BMD = torch.bmm(weights_BMS, keyed(value))
     read_RLF = read_BMD.view(blocks, shared, most, groups, width).transpose(1, 2).reshape(blocks * most, heads * width)
+    if some:
+        return read_RLF.view(1, tokens, heads, width), None
     read_NF: Tensor = _Collect.apply(read_RLF, slots_RL.flatten(), places_N)  # type: ignore[no-untyped-call]
     return read_NF.view(1, -1, heads, width), None
 

@@ -70,8 +70,7 @@ def row_vectors(
     """Unit vectors of the rows of one pass, shape (rows, dimension), float32."""
     if packs(model, rows):
         packed = packing(rows, shared_beginning(rows) if share else 0)
-        read_BW, mask_BW = packed.read_by(pooling)
-        return pool(packed_states(model, packed)[read_BW], mask_BW, pooling)
+        return pool(*packed_states(model, packed, pooling), pooling)
     return pool(*row_states(model, rows, pad=pad, device=device, share=share), pooling)
 
 
