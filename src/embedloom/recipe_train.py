@@ -88,7 +88,8 @@ class Train(Section):
     seed: int = Field(default=0, ge=0)
     """Added to the recipe's: another training on the same data."""
     runs: int = Field(default=1, gt=0)
-    """Trainings from seeds one after the other, whose weights are averaged: better than any of them, at their cost."""
+    """Trainings from as many seeds, whose weights are averaged: better than any of them, at their cost. On a CPU they
+    go side by side, each on its share of the cores; else one after the other."""
     tracker: Literal["none", "tensorboard", "trackio"] = "none"
     """Where loss, gradient norm, learning rate, tokens/s and development figures are shown while the training runs."""
     save_every: int = Field(default=10, gt=0)

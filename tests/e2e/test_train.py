@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from command import World, call, small_world
+from embedloom.cli import tuning
 from embedloom.model.encoder import open_encoder
 from embedloom.run import read_objects
 
@@ -56,6 +57,30 @@ def test_two_averaged_trainings_leave_one_adapter_that_is_their_mean(
     # Who watches changes nothing.
     again = call(capsys, "train", world.recipe, "--out", out, *more[:4])
     assert "train      done before" in again.error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there trainings go one after the other")
+def test_trainings_side_by_side_give_the_model_of_one_after_the_other(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(count: int) -> tuple[list[float], torch.Tensor]:
+        monkeypatch.setattr(tuning, "cores", lambda: count)
+        out = tmp_path / f"out-{count}"
+        answer = call(capsys, "train", world.recipe, "--out", out, "--set", "train.runs=2")
+        assert answer.status == 0, answer.error
+        logs = [out / "training" / name / "log.jsonl" for name in ("", "run-2")]
+        losses = [entry["loss"] for log in logs for _, entry in read_objects(log)]
+        return losses, torch.from_numpy(open_encoder(out / "model").encode_documents(["bread", "a lamp"]))
+
+    started = []
+    alone = tuning.side_by_side
+    monkeypatch.setattr(tuning, "side_by_side", lambda work, seeds: (started.append(seeds), alone(work, seeds)))
+    (losses, vectors), (others, same) = found(1), found(2)
+    assert started == [[0, 1]]
+    # A thread more adds in another order.
+    assert others == pytest.approx(losses, abs=1e-4)
+    assert len(set(losses)) == len(losses) == 8
+    torch.testing.assert_close(same, vectors, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")

@@ -222,9 +222,9 @@ def show(scores: Sequence[Score]) -> None:
 
 def machine() -> str:
     """Processor or GPU that encodes, in a few words."""
-    import os
-
     import torch
+
+    from embedloom.workers import cores
 
     if torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
@@ -234,8 +234,7 @@ def machine() -> str:
             name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
     except OSError:
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{name}, {cores} core{'' if cores == 1 else 's'}"
+    return f"{name}, {cores()} core{'' if cores() == 1 else 's'}"
 
 
 def check_baseline(baseline: str, models: Iterable[str]) -> None:

@@ -105,8 +105,12 @@ def training_file(run: Run) -> str:
     return "train.jsonl" if run.recipe.mine.retriever == "none" else MINED
 
 
-def plan(run: Run) -> Plan:
+def plan(run: Run, *, at_once: int = 1) -> Plan:
     """Reads rows, sets and tokenizer, and chooses what the recipe leaves to the machine.
+
+    Args:
+        run: with the rows.
+        at_once: trainings that share this machine's memory.
 
     Raises:
         RecipeError: the recipe asks for what this machine or these processes can't do.
@@ -137,7 +141,7 @@ def plan(run: Run) -> Plan:
     dtype = named_dtype(settings.dtype, device)
     # A pass whose graph does not fit would end the training, however small the batch.
     each = graph_bytes(read_shape(base), dtype.itemsize, again=settings.checkpoint_layers)
-    fits = max(1, int(GRAPH_SHARE * _memory(device) / each))
+    fits = max(1, int(GRAPH_SHARE * _memory(device) / at_once / each))
     return Plan(
         settings=settings,
         base=base,

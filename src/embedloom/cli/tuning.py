@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from embedloom.cli.planning import Plan, plan, training_file
 from embedloom.cli.progress import bar, notice
 from embedloom.cli.run_history import STEP_LOG
 from embedloom.cli.several import TRAIN
+from embedloom.cli.side_by_side import side_by_side
 from embedloom.records import Example, content_id
+from embedloom.workers import cores
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,6 +55,8 @@ def tune(run: Run) -> None:
         model_folder(run.recipe.train.base, notice)
         if run.processes is not None:
             run.processes.say(TRAIN)
+        if len(several := _at_once(run)) > 1:
+            side_by_side(partial(train_one_seed, run), several)
         return train_together(run)
 
     files = [MODEL, STEP_LOG]
@@ -76,10 +81,9 @@ def train_together(run: Run) -> dict[str, Any]:
     adapters: list[Adapter] = []
     whole: PreTrainedModel | None = None
     for number in range(settings.runs):
-        folder = run.folder / TRAINING / (f"run-{number + 1}" if number else "")
-        folder.mkdir(exist_ok=True)
+        folder = _folder(run, number)
         model = planned.model(run.recipe.seed + settings.seed + number)
-        logs += _train_one(run, planned, model, folder, number)
+        logs += _train_one(run, planned, model, number)
         if run.processes is None or run.processes.first:
             if planned.parted:
                 model = planned.whole_model()
@@ -113,13 +117,40 @@ def train_together(run: Run) -> dict[str, Any]:
     return figures | ({"dev": [round(score, 4) for score in best]} if best else {})
 
 
-def _train_one(run: Run, planned: Plan, model: Any, folder: Path, number: int) -> list[StepLog]:
+def train_one_seed(run: Run, number: int) -> None:
+    """One of several trainings side by side, to be gone on with from its state. The first one shows how it goes."""
+    planned = plan(run, at_once=run.recipe.train.runs)
+    model = planned.model(run.recipe.seed + run.recipe.train.seed + number)
+    _train_one(run, planned, model, number, shown=number == 0)
+
+
+def _at_once(run: Run) -> list[int]:
+    """The trainings that have steps to do, if this machine has the cores and the memory to do them side by side."""
+    from embedloom.train.state import steps_done
+
+    runs = run.recipe.train.runs
+    if runs == 1 or run.processes is not None or cores() < runs:
+        return []
+    planned = plan(run)
+    if planned.device.type != "cpu" or plan(run, at_once=runs).loop.token_budget < planned.loop.token_budget:
+        return []
+    return [number for number in range(runs) if steps_done(_folder(run, number)) < planned.loop.steps]
+
+
+def _folder(run: Run, number: int) -> Path:
+    """Where a training keeps its state and log."""
+    folder = run.folder / TRAINING / (f"run-{number + 1}" if number else "")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _train_one(run: Run, planned: Plan, model: Any, number: int, *, shown: bool = True) -> list[StepLog]:
     """Trains the model of one seed, and shows how it goes."""
     from embedloom.train.loop import train
     from embedloom.train.state import steps_done
     from embedloom.train.tracker import track_measurement, track_step, tracker
 
-    settings, processes = run.recipe.train, run.processes
+    settings, processes, folder = run.recipe.train, run.processes, _folder(run, number)
     first = processes is None or processes.first
     title = "train" if processes is None else f"train on {processes.count}"
     if settings.runs > 1:
@@ -127,7 +158,7 @@ def _train_one(run: Run, planned: Plan, model: Any, folder: Path, number: int) -
     steps = planned.loop.steps
     done = min(steps, steps_done(folder))
     with ExitStack() as opened:
-        advance = opened.enter_context(bar(title, steps, done=done, unit="steps")) if first else None
+        advance = opened.enter_context(bar(title, steps, done=done, unit="steps")) if first and shown else None
         tracked = opened.enter_context(
             tracker(
                 settings.tracker if first else "none",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedloom.errors import EmbedloomError, ModelError
 from embedloom.records import Embedder, Progress
+from embedloom.workers import cores, end_with_starter
 
 if TYPE_CHECKING:
     from embedloom.records import Vectors
@@ -103,9 +102,7 @@ class ShardedEmbedder:
 
 def _open(opener: Callable[[], Embedder], numbers: Any, processes: int) -> None:
     """Opens the model in this process, which ends with the one that started it."""
-    parent = parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_starter()
     with numbers.get_lock():
         number, numbers.value = numbers.value, numbers.value + 1
     _take_place(number, processes)
@@ -114,12 +111,6 @@ def _open(opener: Callable[[], Embedder], numbers: Any, processes: int) -> None:
     except EmbedloomError as error:
         # Told by the first call: an initializer's own error would only break the pool.
         _opened.append(_Fault(error))
-
-
-def _end_with(process: Any) -> None:
-    """Waits for the other process: one that was killed can't tell this one that there is no more to do."""
-    process.join()
-    os._exit(1)
 
 
 class _Fault:
@@ -144,8 +135,7 @@ def _take_place(number: int, processes: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // processes)))
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() // processes)))
 
 
 def _about() -> tuple[str, str, int]:
