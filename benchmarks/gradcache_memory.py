@@ -21,9 +21,7 @@ from typing import Any
 MODEL = os.environ.get("EMBEDLOOM_GRADCACHE_MODEL") or "registry:gemma3-270m"
 SIZES = [int(size) for size in (os.environ.get("EMBEDLOOM_GRADCACHE_SIZES") or "16,64,256,1024,2048").split(",")]
 PLAIN = [int(size) for size in (os.environ.get("EMBEDLOOM_GRADCACHE_PLAIN") or "16,64,128").split(",")]
-MAX_LENGTH = int(os.environ.get("EMBEDLOOM_GRADCACHE_TOKENS") or 12)
-PASS_TOKENS = 1024
-"""Padded tokens of one pass, and of the graphs that are kept: what training on a CPU has."""
+MAX_LENGTH = int(os.environ.get("EMBEDLOOM_GRADCACHE_TOKENS") or 32)
 SMALL, LARGE = 64, 2048
 DATA = Path(os.environ.get("EMBEDLOOM_SHARED") or Path(__file__).parents[2] / "shared") / "data" / "labelled"
 FILES = ("qed-nq.jsonl", "snli-dev.jsonl", "nl2bash.jsonl")
@@ -37,7 +35,6 @@ def measure() -> dict[str, Any]:
     return {
         "model": MODEL,
         "max_length": MAX_LENGTH,
-        "pass_tokens": PASS_TOKENS,
         "gradcache": cached,
         "plain": plain,
         "ratio": round(peaks[LARGE] / peaks[SMALL], 3) if {SMALL, LARGE} <= set(peaks) else None,
@@ -61,9 +58,10 @@ def step(size: int, how: str) -> dict[str, Any]:
     """One step of `size` rows in this process: its peak, what it had once the model was there, its time and loss."""
     import torch
 
-    from embedloom.model.backbone import best_device, best_dtype, load_backbone, load_tokenizer
+    from embedloom.model.backbone import best_device, best_dtype, load_backbone, load_tokenizer, pass_tokens
     from embedloom.model.inputs import contract_for
     from embedloom.model.names import model_folder
+    from embedloom.model.packed import use_packed_passes
     from embedloom.train.engine import Engine
     from embedloom.train.gradcache import loss_and_gradients
     from embedloom.train.lora import add_lora
@@ -71,10 +69,12 @@ def step(size: int, how: str) -> dict[str, Any]:
     from embedloom.train.rows import token_batch
 
     device = best_device()
+    dtype = best_dtype(device)
     base = model_folder(MODEL)
     tokenizer = load_tokenizer(base)
     contract = contract_for(tokenizer, max_length=MAX_LENGTH)
-    backbone = load_backbone(base, device=device, dtype=best_dtype(device))
+    backbone = load_backbone(base, device=device, dtype=dtype)
+    use_packed_passes(backbone, device)
     engine = Engine(add_lora(backbone, rank=16, alpha=32, dropout=0.0, seed=1).train(), weight_decay=0.1)
     loaded = _peak(device)
     batch = token_batch(_rows(size), tokenizer, contract, hard_negatives=0, seed=1, step=0)
@@ -83,17 +83,18 @@ def step(size: int, how: str) -> dict[str, Any]:
     def loss_of(vectors_ND: torch.Tensor) -> torch.Tensor:
         return info_nce(vectors_ND[: batch.query_count], vectors_ND[batch.query_count :], *masks, Objective())
 
-    everything = 10**9
+    # One pass and the graph of one; or the graph of all.
+    most = pass_tokens(device, dtype) if how == "gradcache" else 10**9
     started = time.perf_counter()
     loss = loss_and_gradients(
         engine.model, batch.rows, loss_of, pooling="last", pad=tokenizer.pad_token_id or 0, device=device,
-        token_budget=PASS_TOKENS if how == "gradcache" else everything,
-        graph_tokens=PASS_TOKENS if how == "gradcache" else everything, ranks=engine,
+        token_budget=most, graph_tokens=most, ranks=engine,
     )  # fmt: skip
     engine.step(1e-3, 1.0)
     return {
         "peak_mib": _peak(device),
         "loaded_mib": loaded,
+        "pass_tokens": most,
         "texts": len(batch.rows),
         "tokens": batch.tokens,
         "seconds": round(time.perf_counter() - started, 1),
