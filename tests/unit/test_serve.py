@@ -189,6 +189,11 @@ def test_search_gives_the_hits_of_the_index(words: TestClient, index: VectorInde
     assert bare[0]["id"] == "d1"
 
 
+def test_a_search_for_nothing_is_refused(words: TestClient) -> None:
+    answer = words.post("/v1/search", json={"query": " "})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "query")
+
+
 def test_search_takes_the_index_own_instruction_unless_one_is_given(index: VectorIndex) -> None:
     embedder = WordEmbedder()
     with TestClient(make_app(Service(embedder, index=index))) as http:

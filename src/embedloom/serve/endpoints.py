@@ -61,6 +61,8 @@ class Endpoints:
         """The nearest documents."""
         service, body = self.service, read_body(SearchBody, call.body)
         service.check_model(body.model)
+        if not body.query.strip():
+            raise invalid("key 'query': expected some words", "query")
         service.searched(body.k, most=service.limits.read_hits if body.highlight else 0)
         rows = await service.rows([body.query], self._instruction(body.instruction), call, key="query")
         vectors_1D = await service.vectors(rows)
