@@ -93,11 +93,19 @@ def in_turns(engines: dict[str, Callable[[], Any]]) -> tuple[dict[str, list[floa
 
 
 def layer_flops(model: Any) -> int:
-    """Multiplications and additions of a token in the layers' matrices; attention's own product left out."""
+    """Multiplications and additions of a token in the layers' matrices; attention's own product left out.
+
+    In the last layer of packed passes a token has a key and a value alone: what is left out there doesn't count.
+    """
     import torch
 
-    modules = model.layers.modules()
-    return sum(2 * module.weight.numel() for module in modules if isinstance(module, torch.nn.Linear))
+    from embedloom.model.packed import NAME as PACKED
+
+    named = [(name, module) for name, module in model.layers.named_modules() if isinstance(module, torch.nn.Linear)]
+    if model.config._attn_implementation == PACKED:
+        last = f"{len(model.layers) - 1}."
+        named = [(n, m) for n, m in named if not n.startswith(last) or n.endswith(("k_proj", "v_proj"))]
+    return sum(2 * module.weight.numel() for _, module in named)
 
 
 def matrix_peak(device: Any, dtype: Any) -> float:

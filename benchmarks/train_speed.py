@@ -123,8 +123,8 @@ def _ours(rows: list[Any], plan: Plan) -> tuple[list[float], list[float], list[i
     base = model_folder("registry:gemma3-270m")
     tokenizer = load_tokenizer(base)
     backbone = load_backbone(base, device=device, dtype=best_dtype(device))
-    flops, peak = layer_flops(backbone), matrix_peak(device, backbone.dtype)
     use_packed_passes(backbone, device)
+    flops, peak = layer_flops(backbone), matrix_peak(device, backbone.dtype)
     model = add_lora(backbone, rank=16, alpha=32, dropout=0.0, seed=1)
     if pays_to_compile(model):
         compile_layers(model)
