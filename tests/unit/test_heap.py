@@ -1,16 +1,34 @@
-"""Freed memory that lies between what is still in use goes back to the system."""
+"""Freed memory that lies between what is still in use goes back to the system, and stays where passes are to come."""
 
 from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from embedloom.train.heap import give_back_freed_memory
+from embedloom.model import heap
+from embedloom.model.heap import give_back_freed_memory, keep_freed_memory
 
 MIB = 2**20
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+FREED = """
+import resource, sys
+from embedloom.model.heap import keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+blocks = [bytearray(2**20) for _ in range(60)]
+before = resident()
+del blocks
+print(before - resident())
+"""
 
 
 def resident() -> int:
@@ -18,7 +36,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@glibc
 def test_what_lies_between_is_given_back() -> None:
     # Blocks too small to be mapped by themselves; every tenth stays, so that the heap can't end below it.
     blocks = [bytearray(100_000) for _ in range(1500)]
@@ -31,5 +49,16 @@ def test_what_lies_between_is_given_back() -> None:
 
 
 def test_where_the_c_library_cannot_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedloom.train.heap._trim", lambda: None)
+    monkeypatch.setattr(heap, "_function", lambda *_: None)
     give_back_freed_memory()
+    keep_freed_memory()
+
+
+@glibc
+def test_what_was_freed_is_kept_for_the_next_pass() -> None:
+    given_back = {}
+    for how in ("keep", "as it is"):
+        # In a process of its own, which keeps its memory from then on.
+        done = subprocess.run([sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True)
+        given_back[how] = int(done.stdout)
+    assert given_back["keep"] < 5 < 50 < given_back["as it is"]

@@ -16,6 +16,7 @@ from embedloom.errors import ContractError, ModelError
 from embedloom.model.attention import use_windowed_attention
 from embedloom.model.backbone import best_device, load_backbone, load_tokenizer, named_dtype, pass_tokens
 from embedloom.model.fingerprint import fingerprint
+from embedloom.model.heap import keep_freed_memory
 from embedloom.model.inputs import InputContract, contract_for, read_contract, token_ids
 from embedloom.model.packed import use_packed_passes
 from embedloom.model.passes import plan_passes, row_vectors
@@ -117,6 +118,8 @@ def open_encoder(folder: Path, *, name: str = "", dtype: str = "auto", max_lengt
         contract = dataclasses.replace(contract, max_length=max_length)
     backbone = load_backbone(folder, device=device, dtype=named_dtype(dtype, device))
     use_packed_passes(backbone, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if contract.max_length > LONG_INPUT:
         # A model whose attention can't be done in blocks is used as it is.
         with contextlib.suppress(ModelError):

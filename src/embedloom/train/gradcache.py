@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from embedloom.model.heap import give_back_freed_memory
 from embedloom.model.passes import computed_tokens, plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.engine import ALONE, Ranks
-from embedloom.train.heap import give_back_freed_memory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
