@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,45 +21,37 @@ from typing import Any
 ABSTRACTS = 96
 QUESTIONS = 256
 ROUNDS = 3
+OURS, THEIRS = "ours", "sentence-transformers"
 INSTRUCTION = "Given a question, retrieve the passage of an encyclopedia that answers the question"
 DATA = Path("../shared/data/retrieval")
+_engine: list[Any] = []
+"""The one of this process, where it is one of the two."""
 
 
 def measure() -> dict[str, object]:
     """Texts a second of both, ratios, the largest difference of a vector, and the share of the peak."""
     import numpy as np
 
-    with tempfile.TemporaryDirectory() as scratch:
+    texts = {
+        "abstracts": ([f"{row['title']} {row['text']}" for row in _rows("scifact/corpus", ABSTRACTS)], ""),
+        "instructed-questions": ([row["text"] for row in _rows("xquad-en/queries", QUESTIONS)], INSTRUCTION),
+    }
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
         folder = base_checkpoint(Path(scratch) / "model")
-        ours, theirs = _engines(folder)
-        texts = {
-            "abstracts": [f"{row['title']} {row['text']}" for row in _rows("scifact/corpus", ABSTRACTS)],
-            "instructed-questions": [row["text"] for row in _rows("xquad-en/queries", QUESTIONS)],
-        }
-        peak = matrix_peak(ours.device, next(ours.backbone.parameters()).dtype)
-        figures: dict[str, object] = {"matrix_tflops": peak, "precision": str(next(ours.backbone.parameters()).dtype)}
-        for kind, some in texts.items():
-            if kind == "abstracts":
-                engines: dict[str, Callable[[], Any]] = {
-                    "ours": lambda some=some: ours.encode_documents(some),
-                    "sentence-transformers": lambda some=some: theirs.encode(some, batch_size=32),
-                }
-            else:
-                engines = {
-                    "ours": lambda some=some: ours.encode_queries(some, INSTRUCTION),
-                    "sentence-transformers": lambda some=some: theirs.encode(
-                        some, batch_size=32, prompt=ours.contract.query_text("", INSTRUCTION)
-                    ),
-                }
-            seconds, vectors = in_turns(engines)
-            tokens = _own_tokens(ours, some, "" if kind == "abstracts" else INSTRUCTION)
+        # In a process of its own each: what one asks of the C library must not help the other.
+        engines = {name: opened.enter_context(_alone(name, folder)) for name in (OURS, THEIRS)}
+        precision, flops, peak = engines[OURS].submit(_about).result()
+        figures: dict[str, object] = {"matrix_tflops": peak, "precision": precision}
+        for kind, (some, instruction) in texts.items():
+            seconds, vectors = _in_turns(engines, some, instruction)
+            tokens = engines[OURS].submit(_own_tokens, some, instruction).result()
             rates = {name: len(some) / median(times) for name, times in seconds.items()}
             figures[kind] = {
                 "texts": len(some),
                 "texts_per_second": rates,
-                "ratio": rates["ours"] / rates["sentence-transformers"],
-                "largest_difference": float(np.abs(vectors["ours"] - vectors["sentence-transformers"]).max()),
-                "share_of_peak": layer_flops(ours.backbone) * tokens / median(seconds["ours"]) / (peak * 1e12),
+                "ratio": rates[OURS] / rates[THEIRS],
+                "largest_difference": float(np.abs(vectors[OURS] - vectors[THEIRS]).max()),
+                "share_of_peak": flops * tokens / median(seconds[OURS]) / (peak * 1e12),
             }
         return figures
 
@@ -79,17 +73,57 @@ def base_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def in_turns(engines: dict[str, Callable[[], Any]]) -> tuple[dict[str, list[float]], dict[str, Any]]:
+def _in_turns(
+    engines: dict[str, ProcessPoolExecutor], texts: list[str], instruction: str
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Seconds of each round of each engine, and what each gave in the last one; the first round warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     given: dict[str, Any] = {}
     for number in range(ROUNDS + 1):
-        for name, work in engines.items():
-            started = time.perf_counter()
-            given[name] = work()
+        for name, engine in engines.items():
+            took, given[name] = engine.submit(_encoded, texts, instruction).result()
             if number:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(took)
     return seconds, given
+
+
+def _alone(name: str, folder: Path) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_open, initargs=(name, folder))
+
+
+def _open(name: str, folder: Path) -> None:
+    """Opens the engine of this process."""
+    from embedloom.model.backbone import best_device, best_dtype
+
+    if name == OURS:
+        from embedloom.model.encoder import open_encoder
+
+        _engine.append(open_encoder(folder))
+    else:
+        from sentence_transformers import SentenceTransformer
+
+        device = best_device()
+        told: Any = {"device": str(device), "model_kwargs": {"dtype": best_dtype(device)}}
+        _engine.append(SentenceTransformer(str(folder), **told))
+
+
+def _encoded(texts: list[str], instruction: str) -> tuple[float, Any]:
+    """Seconds and vectors of this process' engine."""
+    [engine] = _engine
+    started = time.perf_counter()
+    if hasattr(engine, "contract"):
+        given = engine.encode_queries(texts, instruction) if instruction else engine.encode_documents(texts)
+    else:
+        # The checkpoint's own prompt, which is the contract's text before a query.
+        given = engine.encode(texts, batch_size=32, prompt_name="query" if instruction else "document")
+    return time.perf_counter() - started, given
+
+
+def _about() -> tuple[str, int, float]:
+    """Precision, work of a token and the machine's peak, where ours is."""
+    [ours] = _engine
+    weights = next(ours.backbone.parameters())
+    return str(weights.dtype), layer_flops(ours.backbone), matrix_peak(ours.device, weights.dtype)
 
 
 def layer_flops(model: Any) -> int:
@@ -123,23 +157,15 @@ def matrix_peak(device: Any, dtype: Any) -> float:
     return float(2 * a.shape[0] * a.shape[1] * product.shape[1] / median(times[5:]) / 1e12)
 
 
-def _own_tokens(encoder: Any, texts: list[str], instruction: str) -> int:
+def _own_tokens(texts: list[str], instruction: str) -> int:
+    """Tokens of the texts, what they begin with counted once, where ours is."""
     from embedloom.model.inputs import token_ids
     from embedloom.model.passes import common_beginning
 
+    [encoder] = _engine
     asked = [encoder.contract.query_text(text, instruction) for text in texts] if instruction else texts
     rows = token_ids(asked, encoder.tokenizer, encoder.contract)
     return sum(map(len, rows)) - common_beginning(rows) * (len(rows) - 1)
-
-
-def _engines(folder: Path) -> tuple[Any, Any]:
-    from sentence_transformers import SentenceTransformer
-
-    from embedloom.model.encoder import open_encoder
-
-    ours = open_encoder(folder)
-    dtype = next(ours.backbone.parameters()).dtype
-    return ours, SentenceTransformer(str(folder), device=str(ours.device), model_kwargs={"dtype": dtype})
 
 
 def _rows(name: str, count: int) -> list[dict[str, Any]]:
