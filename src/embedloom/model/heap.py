@@ -17,7 +17,7 @@ LARGEST = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Lets the process keep what is freed, for the passes to come: in bfloat16 a sixth of encoding was for new pages.
+    """Lets the process keep what is freed, for the passes to come: up to a sixth of encoding was for new pages.
 
     The process stays as large as its largest pass was. Where the C library is another than glibc nothing happens.
     """
