@@ -150,8 +150,9 @@ def answered(files: list[Path], results: Path, skip: int = 0) -> None:
 
 
 def test_batch_files_in_rounds_until_nothing_is_missing(tmp_path, recipe, capsys) -> None:
-    run, results = tmp_path / "run", tmp_path / "results.jsonl"
-    model = ("--set", "llm.model=batch:fake", "--run", run)
+    run, results, other = tmp_path / "run", tmp_path / "results.jsonl", tmp_path / "batch.toml"
+    other.write_text('[llm]\nmodel = "batch:fake"\n', encoding="utf-8")
+    model = ("--with", other, "--run", run)
 
     def export(name: str) -> list[Path]:
         done = call(capsys, "batch", "export", recipe, "--out", tmp_path / name, "--max-requests", "25", *model)

@@ -19,6 +19,14 @@ _GROUP = 1000
 
 def _options(function: Any) -> Any:
     shared = (
+        click.option(
+            "--with",
+            "more",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="RECIPE",
+            help="A further recipe on top of it; may be repeated.",
+        ),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Changes one setting."),
         click.option("--run", "place", type=click.Path(path_type=Path), help="Run folder; runs/<name> if left out."),
     )
@@ -39,7 +47,13 @@ def command() -> None:
 @click.option("--max-bytes", default=200_000_000, type=click.IntRange(min=1), help="Bytes a file.", show_default=True)
 @_options
 def export(
-    recipe: Path, out: Path, max_requests: int, max_bytes: int, settings: tuple[str, ...], place: Path | None
+    recipe: Path,
+    out: Path,
+    max_requests: int,
+    max_bytes: int,
+    more: tuple[Path, ...],
+    settings: tuple[str, ...],
+    place: Path | None,
 ) -> None:
     """Writes request files for every prompt of RECIPE that has no reply in its run folder.
 
@@ -50,7 +64,7 @@ def export(
     from embedloom.llm.batch import write_requests
     from embedloom.llm.chat import ChatSettings
 
-    factory = _factory(recipe, settings, place)
+    factory = _factory([recipe, *more], settings, place)
     llm = factory.recipe.llm
     with factory.run.folder.locked():
         factory.run.record()
@@ -84,7 +98,9 @@ def export(
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("results", nargs=-1, required=True, metavar="RESULT...", type=click.Path(path_type=Path))
 @_options
-def import_results(recipe: Path, results: tuple[Path, ...], settings: tuple[str, ...], place: Path | None) -> None:
+def import_results(
+    recipe: Path, results: tuple[Path, ...], more: tuple[Path, ...], settings: tuple[str, ...], place: Path | None
+) -> None:
     """Reads result and error files into the run folder of RECIPE, in whatever order they come.
 
     Rows that can't be used and prompts without a reply go to rejects/batch.jsonl, counted by reason; exporting again
@@ -95,7 +111,7 @@ def import_results(recipe: Path, results: tuple[Path, ...], settings: tuple[str,
     from embedloom.records import Generation
     from embedloom.run import write_records
 
-    factory = _factory(recipe, settings, place)
+    factory = _factory([recipe, *more], settings, place)
     run = factory.run
     with run.folder.locked():
         prompts, log_path, what = _round(factory)
@@ -122,14 +138,14 @@ def import_results(recipe: Path, results: tuple[Path, ...], settings: tuple[str,
         click.echo(f"  {count:,} {rule}")
 
 
-def _factory(path: Path, settings: Sequence[str], place: Path | None) -> Factory:
+def _factory(paths: Sequence[Path], settings: Sequence[str], place: Path | None) -> Factory:
     from embedloom.cli.factory import Factory
     from embedloom.cli.pipeline import Run
     from embedloom.errors import RecipeError
     from embedloom.recipe import load_recipe
     from embedloom.run import RunFolder
 
-    recipe = load_recipe([path], settings)
+    recipe = load_recipe(paths, settings)
     if not recipe.llm.model.startswith(("openai:", "batch:")):
         raise RecipeError(f"llm.model is {recipe.llm.model!r}; batch files are for batch:MODEL or openai:MODEL")
     return Factory(Run(recipe, RunFolder(place or Path("runs") / recipe.name)))
