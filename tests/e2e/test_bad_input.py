@@ -121,6 +121,7 @@ def test_faulty_qrels_are_named(
         (["check", "nowhere"], "nowhere: no embedloom.json here"),
         (["index", "nowhere", ".", "--out", "x"], "no "),
         (["search", "nowhere", "words", "--model", "nowhere"], "nowhere"),
+        (["search", "nowhere", "words", " ", "--model", "nowhere"], "a query is empty"),
         (["run", "nowhere.toml"], "no recipe 'nowhere.toml'"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],

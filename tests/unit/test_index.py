@@ -96,13 +96,6 @@ def test_hostile_ids_are_found_and_change_nothing(tmp_path: Path) -> None:
         index.documents(["x' OR '1'='1"])
 
 
-@pytest.mark.parametrize("mode", ["vectors", "words", "hybrid"])
-def test_an_empty_query_is_refused(tmp_path: Path, mode: str) -> None:
-    index = create_index(tmp_path / "index", corpus(20), HashEmbedder())
-    with pytest.raises(DataError, match="an empty query"):
-        index.search(["d3", " \n"], HashEmbedder(), mode=mode)
-
-
 def test_documents_come_back_in_the_order_asked_with_repeats(tmp_path: Path) -> None:
     documents = corpus(20)
     index = create_index(tmp_path / "index", documents, HashEmbedder())

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import os
-import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from embedloom.cli.side_by_side import side_by_side
-from embedloom.errors import EmbedloomError, MissingExtraError, RunError
+from embedloom.errors import EmbedloomError, RunError
 from embedloom.workers import cores
+from seed_work import die, fail, leave_threads
 
 pytestmark = pytest.mark.slow
-
-
-def leave_threads(folder: Path, number: int) -> None:
-    (folder / str(number)).write_text(f"{os.getpid()} {torch.get_num_threads()}", encoding="utf-8")
-
-
-def fail(number: int) -> None:
-    if number:
-        raise MissingExtraError("trackio", "track")
-
-
-def die(number: int) -> None:
-    if number:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_each_has_a_process_and_its_share_of_the_cores(tmp_path: Path) -> None:
@@ -43,6 +28,7 @@ def test_what_one_could_not_do_is_told() -> None:
         side_by_side(fail, [0, 1])
 
 
-def test_a_killed_one_ends_all_with_a_sentence() -> None:
+def test_a_killed_one_ends_all_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="was killed, perhaps for want of memory"):
-        side_by_side(die, [0, 1])
+        side_by_side(partial(die, tmp_path), [0, 1])
+    assert (tmp_path / "1").exists()

@@ -32,9 +32,12 @@ def command(
     """Prints the nearest documents of INDEX for each QUERY."""
     from embedloom.cli.opening import open_embedder
     from embedloom.cli.progress import notice
+    from embedloom.errors import DataError
     from embedloom.search.index import open_index
     from embedloom.search.tags import read_conditions
 
+    if any(not query.strip() for query in queries):
+        raise DataError("a query is empty; expected some words in each")
     conditions = read_conditions(where)
     opened = open_index(index)
     embedder = open_embedder(model, notice=notice)

@@ -124,11 +124,9 @@ class VectorIndex(Collection):
 
         Raises:
             FingerprintError: another model made the index.
-            DataError: `k` below 1, an empty query, an unknown column, or words where the index has no full-text search.
+            DataError: `k` below 1, an unknown column, or words where the index has no full-text search.
         """
         self.check(embedder)
-        if any(not query.strip() for query in queries):
-            raise DataError("an empty query finds nothing in particular; expected some words in each")
         if mode not in MODES:
             raise DataError(f"unknown search {mode!r}; expected {', '.join(MODES)}")
         instruction = self.model.instruction if instruction is None else instruction
