@@ -13,6 +13,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads_of_each(processes: int) -> int:
+    """How many threads each of several processes has a core for, at least one."""
+    return max(1, cores() // processes)
+
+
 def end_with_starter() -> None:
     """Lets this process end with the one that started it, which can't say so if it was killed."""
     starter = parent_process()

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from embedloom.errors import EmbedloomError, RunError
-from embedloom.workers import cores, end_with_starter
+from embedloom.workers import end_with_starter, threads_of_each
 
 
 def side_by_side(training: Callable[[int], object], numbers: Sequence[int]) -> None:
@@ -26,9 +26,8 @@ def side_by_side(training: Callable[[int], object], numbers: Sequence[int]) -> N
         EmbedloomError: what one of them couldn't do.
         RunError: a process was killed.
     """
-    threads = max(1, cores() // len(numbers))
     pool = ProcessPoolExecutor(
-        len(numbers), mp_context=get_context("spawn"), initializer=_take_share, initargs=(threads,)
+        len(numbers), mp_context=get_context("spawn"), initializer=_take_share, initargs=(len(numbers),)
     )
     with pool:
         try:
@@ -51,8 +50,8 @@ def _fault_of(training: Callable[[int], object], number: int) -> str:
     return ""
 
 
-def _take_share(threads: int) -> None:
+def _take_share(processes: int) -> None:
     import torch
 
     end_with_starter()
-    torch.set_num_threads(min(threads, torch.get_num_threads()))
+    torch.set_num_threads(min(torch.get_num_threads(), threads_of_each(processes)))

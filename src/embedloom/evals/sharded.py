@@ -12,7 +12,7 @@ import numpy as np
 
 from embedloom.errors import EmbedloomError, ModelError
 from embedloom.records import Embedder, Progress
-from embedloom.workers import cores, end_with_starter
+from embedloom.workers import end_with_starter, threads_of_each
 
 if TYPE_CHECKING:
     from embedloom.records import Vectors
@@ -135,7 +135,7 @@ def _take_place(number: int, processes: int) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(number % torch.cuda.device_count())
         return
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() // processes)))
+    torch.set_num_threads(min(torch.get_num_threads(), threads_of_each(processes)))
 
 
 def _about() -> tuple[str, str, int]:
