@@ -137,10 +137,12 @@ class Curate(Section):
 
 
 class Mine(Section):
-    """Hard negatives from the run's passages, for the rows that were written for one."""
+    """Hard negatives from the run's passages, for the rows that one of them answers."""
 
     retriever: str = "none"
     """What searches: `bm25`, a model's name, or `none`, which leaves the rows as they are."""
+    rows: Literal["written", "labelled", "all"] = "written"
+    """Those written for a passage, those of other sources whose answer is a passage word for word, or both."""
     negatives: int = Field(default=1, gt=0)
     """So many a row; rows that have some are filled up."""
     first: int = Field(default=1, gt=0)

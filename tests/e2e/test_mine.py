@@ -219,6 +219,28 @@ def test_the_stage_gives_negatives_to_rows_with_a_passage(
     assert next(line for line in without.error.splitlines() if line.startswith("train ")).split()[1] != "done"
 
 
+def test_the_stage_gives_negatives_to_labelled_rows_that_a_passage_answers(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert call(capsys, "run", world.recipe, "--out", out, "--until", "corpus").status == 0
+    passage = next(read_records(out / "passages.jsonl", Document))
+    answered = Example("Find it", passage.content.split(".")[0], (f" {passage.content.upper()}",))
+    foreign = Example("Find it", "a boat at night", ("Boats are small ships.",))
+    labelled = tmp_path / "labelled.jsonl"
+    write_records(labelled, [answered, foreign])
+    arguments = ["run", world.recipe, "--out", out, "--until", "mine", "--set", "mine.retriever=bm25"]
+    arguments += ["--set", "mine.below=0", "--set", f"train.sources=[{{ data = 'path:{labelled}', weight = 2.0 }}]"]
+    for kind, wanted in {"labelled": (False, True), "all": (True, True), "written": (True, False)}.items():
+        answer = call(capsys, *arguments, "--set", f"mine.rows={kind}")
+        assert answer.status == 0, answer.error
+        found = list(read_records(out / "mined.jsonl", Example))
+        assert {bool(row.negatives) for row in found if row.passage_id} == {wanted[0]}
+        assert [bool(row.negatives) for row in found if row.query == answered.query] == [wanted[1]] * 2
+        assert [bool(row.negatives) for row in found if row.query == foreign.query] == [False] * 2
+        assert all(passage.content not in row.negatives for row in found if row.query == answered.query)
+
+
 def test_the_stage_mines_with_a_model_too(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     settings = ["--set", f"mine.retriever=path:{world.base}", "--set", "mine.below=1", "--set", "mine.pick=drawn"]

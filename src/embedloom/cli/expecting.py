@@ -74,7 +74,7 @@ def expected_rows(run: Run, *, count_tokens: bool) -> Expected:
         return Expected(rows, UNMADE_TOKENS, UNMADE_TEXTS, "as in the paper's data: no rows are there yet")
     some = known[:: max(1, len(known) // SAMPLE)]
     mines = training_file(run) not in written and run.recipe.mine.retriever != "none"
-    tokens, texts = _lengths(run.recipe, some, mined=run.recipe.mine.negatives if mines else 0)
+    tokens, texts = _lengths(run.recipe, some, mined=_mined(run.recipe, some) if mines else set())
     told = f"of {len(some)} counted" + (f"; {unmade:,} not made yet taken as in the paper's data" if unmade else "")
     share = unmade / found
     return Expected(
@@ -130,15 +130,25 @@ def _passages(recipe: Recipe) -> Sequence[Document]:
         ) from None
 
 
-def _lengths(recipe: Recipe, rows: Sequence[Example], *, mined: int) -> tuple[float, float]:
+def _mined(recipe: Recipe, rows: Sequence[Example]) -> set[str]:
+    """The ids of the rows that hard negatives will be mined for, as far as the corpus is there."""
+    from embedloom.cli.mining import answered_rows
+
+    try:
+        passages = _passages(recipe) if recipe.mine.rows != "written" else ()
+    except (DataError, RecipeError):
+        passages = ()
+    return answered_rows(recipe.mine, rows, passages)
+
+
+def _lengths(recipe: Recipe, rows: Sequence[Example], *, mined: set[str]) -> tuple[float, float]:
     """Mean tokens and texts of rows as training takes them.
 
     Args:
         recipe: of the training.
         rows: some of its rows.
-        mined: hard negatives that rows with a passage will be filled up to; they are taken to be as long as it.
+        mined: ids of rows that will be filled up with hard negatives; they are taken to be as long as the positive.
     """
-    from embedloom.cli.mining import has_passage
     from embedloom.model.backbone import load_tokenizer
     from embedloom.model.inputs import token_ids
     from embedloom.model.names import model_folder
@@ -149,8 +159,8 @@ def _lengths(recipe: Recipe, rows: Sequence[Example], *, mined: int) -> tuple[fl
     texts: list[str] = []
     for row in rows:
         negatives = list(row.negatives)
-        if has_passage(row):
-            negatives += row.positives[:1] * (mined - len(negatives))
+        if row.id in mined:
+            negatives += row.positives[:1] * (recipe.mine.negatives - len(negatives))
         texts.append(contract.query_text(row.query, row.instruction))
         texts += map(contract.document_text, (row.positives[0], *negatives[: settings.hard_negatives]))
     return sum(map(len, token_ids(texts, tokenizer, contract))) / len(rows), len(texts) / len(rows)

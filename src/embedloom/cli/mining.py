@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from embedloom.cli.planning import MINED
 from embedloom.cli.progress import bar, notice
 from embedloom.data.sources import data_path
 from embedloom.errors import DataError, RecipeError
+from embedloom.recipe import Mine
 from embedloom.records import Document, Example, content_id
 from embedloom.run import file_hash, read_objects, read_records, write_records
 
@@ -41,7 +42,7 @@ class Searched:
 
 
 def mine_negatives(run: Run) -> None:
-    """Gives the rows that were written for a passage hard negatives from the run's passages."""
+    """Gives the rows that a passage of the run answers hard negatives from the others."""
     settings = run.recipe.mine
     if settings.retriever == "none":
         return
@@ -54,9 +55,10 @@ def mine_negatives(run: Run) -> None:
         from embedloom.search.mine import mine
 
         rows = list(read_records(run.folder / TRAIN, Example))
-        asked = [row for row in rows if has_passage(row)]
         counts: Counter[str] = Counter()
         with DocumentFile(run.folder / PASSAGES) as corpus:
+            chosen = answered_rows(settings, rows, corpus)
+            asked = [row for row in rows if row.id in chosen]
             opened = searched(settings.retriever, corpus, run.folder / PASSAGES, run.folder / WORK)
             known = chain(known_answers(rows), answers_of_files(settings.known, opened.documents))
             with bar("mine", len(asked), unit="rows") as advance:
@@ -75,7 +77,7 @@ def mine_negatives(run: Run) -> None:
                     progress=advance,
                 )
                 done = iter(mined)
-                write_records(run.folder / MINED, (next(done) if has_passage(row) else row for row in rows))
+                write_records(run.folder / MINED, (next(done) if row.id in chosen else row for row in rows))
         shutil.rmtree(run.folder / WORK, ignore_errors=True)
         return {key.replace(" ", "_"): count for key, count in counts.items()}
 
@@ -85,9 +87,26 @@ def mine_negatives(run: Run) -> None:
     run.stage("mine", settings=told, inputs=[TRAIN, PASSAGES], files=[MINED], work=work)
 
 
-def has_passage(row: Example) -> bool:
-    """Whether the row's positive is a passage of the run, so that other passages can be its negatives."""
-    return bool(row.passage_id) and row.family != "grounded-sts"
+def answered_rows(settings: Mine, rows: Sequence[Example], passages: Iterable[Document]) -> set[str]:
+    """The ids of the rows asked for whose positive is a passage of the run, so that others can be their negatives.
+
+    Args:
+        settings: the recipe's.
+        rows: of the training.
+        passages: read once, and only where labelled rows are asked for.
+    """
+    written = {row.id for row in rows if row.passage_id and row.family != "grounded-sts"}
+    if settings.rows == "written":
+        return written
+    from embedloom.search.known import same
+
+    answers: dict[str, list[str]] = {}
+    for row in rows:
+        if not row.passage_id:
+            for positive in row.positives:
+                answers.setdefault(same(positive), []).append(row.id)
+    labelled = {identity for passage in passages for identity in answers.get(same(passage.content), ())}
+    return labelled if settings.rows == "labelled" else written | labelled
 
 
 def searched(name: str, corpus: DocumentFile, path: Path, work: Path) -> Searched:
