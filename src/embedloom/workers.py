@@ -4,8 +4,43 @@ from __future__ import annotations
 
 import os
 import threading
-from multiprocessing import parent_process
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
 from typing import Any
+
+
+class Processes(ProcessPoolExecutor):
+    """A pool of processes started afresh; when one was killed, that is always told by `BrokenProcessPool`.
+
+    A fork would inherit the threads and locks of whatever this process has loaded. The standard pool closes its pipes
+    once a process has died, and finds them closed itself if it is about to start another: then `submit` raises an
+    OSError without a number.
+
+    Args:
+        count: of processes.
+        initializer: called in each at its start, with the values `initargs`.
+    """
+
+    def __init__(
+        self, count: int, *, initializer: Callable[..., object] | None = None, initargs: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__(count, mp_context=get_context("spawn"), initializer=initializer, initargs=initargs)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Has one of them call the function."""
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise BrokenProcessPool("a process ended while another was being started") from None
+
+    def kill(self) -> None:
+        """Ends the processes of a broken pool, which would wait for ever for one that was just being started."""
+        for process in list((self._processes or {}).values()):
+            process.kill()
 
 
 def cores() -> int:

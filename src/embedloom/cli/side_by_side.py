@@ -7,12 +7,10 @@ leaves state and log, as a training does that is interrupted behind its last ste
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 
 from embedloom.errors import EmbedloomError, RunError
-from embedloom.workers import end_with_starter, threads_of_each
+from embedloom.workers import Processes, end_with_starter, threads_of_each
 
 
 def side_by_side(training: Callable[[int], object], numbers: Sequence[int]) -> None:
@@ -26,13 +24,11 @@ def side_by_side(training: Callable[[int], object], numbers: Sequence[int]) -> N
         EmbedloomError: what one of them couldn't do.
         RunError: a process was killed.
     """
-    pool = ProcessPoolExecutor(
-        len(numbers), mp_context=get_context("spawn"), initializer=_take_share, initargs=(len(numbers),)
-    )
-    with pool:
+    with Processes(len(numbers), initializer=_take_share, initargs=(len(numbers),)) as pool:
         try:
             faults = list(pool.map(_fault_of, [training] * len(numbers), numbers))
         except BrokenProcessPool:
+            pool.kill()
             raise RunError(
                 "the process of a training was killed, perhaps for want of memory; started again, the run goes on "
                 "from the last states (train.save_every)"

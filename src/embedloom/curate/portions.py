@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from embedloom.curate.duplicates import Fingerprints, fingerprints_of, identity,
 from embedloom.data.lines import Portion, portions, read_portion
 from embedloom.errors import DataError, RunError
 from embedloom.records import Example, Reject, from_json
+from embedloom.workers import Processes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +51,7 @@ def judged_portions(path: Path, checks: Checks, near_duplicate: float, *, proces
     if processes <= 1 or path.stat().st_size <= SIZE:
         yield from (judge(path, portion, checks, near_duplicate) for portion in cut)
         return
-    others = set(active_children())
-    # Started afresh: a fork would inherit the threads and locks of whatever else this process has loaded.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with Processes(processes) as pool:
         waiting: deque[Future[Judged]] = deque()
         try:
             for portion in cut:
@@ -63,9 +61,7 @@ def judged_portions(path: Path, checks: Checks, near_duplicate: float, *, proces
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            # The pool ends its processes, but for one that was just being started: for that it would wait for ever.
-            for process in set(active_children()) - others:
-                process.kill()
+            pool.kill()
             raise RunError(
                 "a process that checks rows was killed, perhaps for want of memory; set curate.processes=1"
             ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from embedloom.errors import EmbedloomError, ModelError
 from embedloom.records import Embedder, Progress
-from embedloom.workers import end_with_starter, threads_of_each
+from embedloom.workers import Processes, end_with_starter, threads_of_each
 
 if TYPE_CHECKING:
     from embedloom.records import Vectors
@@ -40,14 +40,11 @@ class ShardedEmbedder:
     def __init__(self, opener: Callable[[], Embedder], processes: int) -> None:
         if processes < 1:
             raise ValueError(f"expected at least one process, got {processes}")
-        context = get_context("spawn")
         self._processes = processes
-        numbers = context.Value("i", 0)
-        self._pool = ProcessPoolExecutor(
-            processes, mp_context=context, initializer=_open, initargs=(opener, numbers, processes)
-        )
+        numbers = get_context("spawn").Value("i", 0)
+        self._pool = Processes(processes, initializer=_open, initargs=(opener, numbers, processes))
         try:
-            told = self._all([self._pool.submit(_about)], None)[0]
+            told = self._all(_about, [()], None)[0]
         except BaseException:
             self._pool.shutdown(cancel_futures=True)
             raise
@@ -75,14 +72,19 @@ class ShardedEmbedder:
         order = np.argsort([-len(text) for text in texts], kind="stable")
         share = max(1, min(SHARE, -(-len(texts) // self._processes)))
         groups = [order[start : start + share] for start in range(0, len(order), share)]
-        work = [self._pool.submit(_vectors, [texts[row] for row in group], instruction) for group in groups]
-        for group, vectors in zip(groups, self._all(work, progress), strict=True):
+        work = [([texts[row] for row in group], instruction) for group in groups]
+        for group, vectors in zip(groups, self._all(_vectors, work, progress), strict=True):
             out[group] = vectors
         return out
 
-    def _all(self, work: list[Future[Any]], progress: Progress | None) -> list[Any]:
-        left = set(work)
+    def _all(
+        self, function: Callable[..., Any], work: Sequence[tuple[Any, ...]], progress: Progress | None
+    ) -> list[Any]:
+        calls: list[Future[Any]] = []
         try:
+            for arguments in work:
+                calls.append(self._pool.submit(function, *arguments))
+            left = set(calls)
             while left:
                 done, left = wait(left, return_when=FIRST_COMPLETED)
                 for one in done:
@@ -90,14 +92,15 @@ class ShardedEmbedder:
                     if progress is not None:
                         progress(len(result))
         except BrokenProcessPool:
+            self._pool.kill()
             raise ModelError(
                 "a process with the model ended before its work was done, perhaps for want of memory; give fewer "
                 "--processes"
             ) from None
         finally:
-            for one in left:
+            for one in calls:
                 one.cancel()
-        return [one.result() for one in work]
+        return [one.result() for one in calls]
 
 
 def _open(opener: Callable[[], Embedder], numbers: Any, processes: int) -> None:
