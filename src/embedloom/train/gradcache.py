@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from embedloom.model.heap import give_back_freed_memory
+from embedloom.model.heap import give_back_freed_memory, map_large_tensors
 from embedloom.model.passes import computed_tokens, plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.engine import ALONE, Ranks
@@ -66,16 +66,20 @@ def loss_and_gradients(
         vectors_ND = row_vectors(backbone, some, pooling=pooling, pad=pad, device=device, share=share)
         return vectors_ND[: len(own[number])]
 
-    parts: list[Tensor] = []
     kept: list[int] = []
     room = graph_tokens
     for number, group in enumerate(groups):
         padded = computed_tokens([rows[row] for row in group[:: ranks.count]], share=share)
-        keeps_graph = padded <= room and (ranks.any_order or number == len(groups) - 1)
-        if keeps_graph:
+        if padded <= room and (ranks.any_order or number == len(groups) - 1):
             kept.append(number)
             room -= padded
-        with torch.set_grad_enabled(keeps_graph):
+    # New pages take time: only a batch whose graphs don't fit has to save memory.
+    saves = device.type == "cpu" and len(kept) < len(groups)
+    if saves:
+        map_large_tensors()
+    parts: list[Tensor] = []
+    for number in range(len(groups)):
+        with torch.set_grad_enabled(number in kept):
             parts.append(vectors_of(number))
     counts = [sum(map(len, share)) for share in shares]
     vectors_ND = ranks.gather(torch.cat([part.detach() for part in parts]), counts).requires_grad_()
@@ -87,8 +91,7 @@ def loss_and_gradients(
     order = [*kept, *sorted(set(range(len(groups))) - set(kept))]
     for number in order:
         part = parts[number] if number in kept else vectors_of(number)
-        ranks.backward(part, gradients[number], last=number == order[-1])
-        # Pages anew take a quarter of a step's time: only a batch whose graph doesn't fit has to save memory.
-        if device.type == "cpu" and number not in kept:
+        if saves:
             give_back_freed_memory()
+        ranks.backward(part, gradients[number], last=number == order[-1])
     return float(loss.detach())
