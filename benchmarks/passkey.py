@@ -1,7 +1,7 @@
 """Personalized passkey retrieval by length, as trained and under other rotary bases (paper, section 6).
 
-EMBEDLOOM_PASSKEY_MODEL names another model than that of `recipes/general.toml`; EMBEDLOOM_PASSKEY_LENGTHS, ..._BASES
-and ..._DOCUMENTS ask for others. Scores stay below runs/, so that a sweep that was cut off goes on.
+EMBEDLOOM_PASSKEY_MODEL names another model than that of `recipes/general.toml`; EMBEDLOOM_PASSKEY_LENGTHS, ..._BASES,
+..._DOCUMENTS and ..._QUERIES ask for others. Scores stay below runs/, so that a sweep that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ LENGTHS = os.environ.get("EMBEDLOOM_PASSKEY_LENGTHS") or "256,512,1024,2048,4096
 BASES = os.environ.get("EMBEDLOOM_PASSKEY_BASES") or "10000,100000,10000000"
 """Of the global layers: the paper's two, and ten times what Gemma 3 is trained with."""
 DOCUMENTS = int(os.environ.get("EMBEDLOOM_PASSKEY_DOCUMENTS") or 100)
-QUERIES = DOCUMENTS // 2
+QUERIES = int(os.environ.get("EMBEDLOOM_PASSKEY_QUERIES") or DOCUMENTS // 2)
+"""As many as half of the documents in the paper; more cost nothing and make the intervals smaller."""
 
 
 def measure() -> dict[str, Any]:
