@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,9 @@ def test_kinds_of_pairs() -> None:
     ]
 
 
-def mixed(folder: Path, *sources: str) -> list[Example]:
+def mixed(folder: Path, *sources: str, more: Sequence[str] = ()) -> list[Example]:
     world = small_world(folder)
-    settings = ["generate.counts={grounded=0}", f"train.sources=[{', '.join(sources)}]"]
+    settings = ["generate.counts={grounded=0}", f"train.sources=[{', '.join(sources)}]", *more]
     run = Run(load_recipe([world.recipe], settings), RunFolder(folder / "run"))
     Factory(run).do("corpus")
     mix(run)
@@ -50,6 +51,16 @@ def test_pairs_of_the_runs_passages_are_none_that_are_evaluated_on(tmp_path: Pat
     assert asked
     assert not asked & {row.query for row in rows}
     assert {text for row in rows for text in row.positives} <= passages
+
+
+@pytest.mark.parametrize("pairs", ["same-text", "title-body"])
+def test_the_runs_passages_may_stand_in_the_corpus_that_is_searched(tmp_path: Path, pairs: str) -> None:
+    source = f'{{ data = "passages", pairs = "{pairs}" }}'
+    rows = mixed(tmp_path, source)
+    beir = tmp_path / "run" / "known-item"
+    again = mixed(tmp_path / "again", source, more=[f"eval.sets=['path:{beir}']"])
+    assert rows
+    assert [row.query for row in again] == [row.query for row in rows]
 
 
 def test_same_text_of_a_file_and_families_left_out(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ def mix(run: Run) -> None:
         rejects: list[Reject] = []
         for source in sources:
             kept: list[Example] = []
+            shared = ("query", "positive") if source.data == PASSAGES else ("positive",)
             for row in new_rows(run.recipe, source, lambda: passages_of(run), taken):
-                if index is not None and (detail := contaminated(row, index, shares_corpus=True)):
+                if index is not None and (detail := contaminated(row, index, shares_corpus=shared)):
                     rejects.append(Reject(row.id, STAGE, "in-evaluation", detail))
                 else:
                     kept.append(row)

@@ -6,7 +6,7 @@ processes share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -118,7 +118,7 @@ def contamination(texts: Iterable[EvaluationText]) -> Contamination:
     )
 
 
-def contaminated(example: Example, index: Contamination, *, shares_corpus: bool = False) -> str:
+def contaminated(example: Example, index: Contamination, *, shares_corpus: Collection[str] = ()) -> str:
     """How a row repeats an evaluation set, or an empty string. Labels are not compared: sets share them by right.
 
     The real text of a grounded example may stand in a corpus that is searched, for that is where it comes from; it must
@@ -127,10 +127,11 @@ def contaminated(example: Example, index: Contamination, *, shares_corpus: bool 
     Args:
         example: a training row.
         index: of the evaluation sets.
-        shares_corpus: no document of the row counts as one of a corpus: labelled sets share theirs over all splits.
+        shares_corpus: sides of the row, of `query` and `positive`, that may stand in a corpus that is searched: the
+            positives of labelled sets, which share theirs over all splits, and both sides of pairs of real text.
     """
     for side, text, written in _compared(example):
-        if detail := index.match(text, documents=written and not (shares_corpus and side == "positive")):
+        if detail := index.match(text, documents=written and side not in shares_corpus):
             return f"{side}: {detail}"
     return ""
 
