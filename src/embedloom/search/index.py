@@ -29,6 +29,8 @@ CANDIDATES_AT_ONCE = 1 << 16
 SLACK = 8
 RESCORED = 10
 """Candidates of an approximate search that are ranked by their full vectors, for each hit that is asked for."""
+RESCORED_OF_COARSE = 40
+"""As many where what is read first says little of a vector: its product codes or its signs."""
 FUSED = 10
 """Ranks that hybrid search takes of each ranking, for each hit that is asked for."""
 MODES = ("vectors", "words", "hybrid")
@@ -162,7 +164,8 @@ class VectorIndex(Collection):
         exact = exact or self.kind.whole
         total = self.store.count(conditions)
         hits: list[list[Hit]] = [[] for _ in q_QD]
-        limit = min(k + SLACK if exact else RESCORED * k, total)
+        rescored = RESCORED_OF_COARSE if self.kind.coarse else RESCORED
+        limit = min(k + SLACK if exact else rescored * k, total)
         todo = list(range(len(q_QD))) if total else []
         while todo:
             at_once = max(1, min(QUERIES_AT_ONCE, CANDIDATES_AT_ONCE // limit))

@@ -40,6 +40,11 @@ class IndexKind:
         """Whether the full vectors themselves are searched, all of them: nothing to rescore, the order is exact."""
         return (self.kind, self.precision, self.dimensions) == ("exact", "float32", 0)
 
+    @property
+    def coarse(self) -> bool:
+        """Whether what is read first has a byte or less for several numbers of a vector."""
+        return self.kind == "ivf-pq" or self.precision == "binary"
+
 
 def check_kind(kind: IndexKind, dimension: int, allowed: Mapping[str, tuple[str, ...]], store: str) -> None:
     """Refuses what there is not.
