@@ -11,21 +11,19 @@ from pathlib import Path
 import pytest
 
 from embedloom.model import heap
-from embedloom.model.heap import give_back_freed_memory, keep_freed_memory, map_large_tensors
+from embedloom.model.heap import give_back_freed_memory, keep_freed_memory
 
 MIB = 2**20
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 FREED = """
 import resource, sys
-from embedloom.model.heap import keep_freed_memory, map_large_tensors
+from embedloom.model.heap import keep_freed_memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() // 2**20
 
-if sys.argv[1] != "as it is":
+if sys.argv[1] == "keep":
     keep_freed_memory()
-if sys.argv[1] == "map":
-    map_large_tensors()
 blocks = [bytearray(3 * 2**20) for _ in range(20)]
 before = resident()
 del blocks
@@ -54,15 +52,13 @@ def test_where_the_c_library_cannot_it_does_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(heap, "_function", lambda *_: None)
     give_back_freed_memory()
     keep_freed_memory()
-    map_large_tensors()
 
 
 @glibc
 def test_what_was_freed_is_kept_for_the_next_pass() -> None:
     given_back = {}
-    for how in ("keep", "as it is", "map"):
+    for how in ("keep", "as it is"):
         # In a process of its own, which keeps its memory from then on.
         done = subprocess.run([sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True)
         given_back[how] = int(done.stdout)
     assert given_back["keep"] < 5 < 50 < given_back["as it is"]
-    assert given_back["map"] > 50, "large tensors go back all the same where memory counts"

@@ -14,8 +14,6 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 """Names of mallopt's settings (malloc.h)."""
 LARGEST = 32 << 20
 """Bytes of a tensor that comes from the heap; glibc takes no higher value."""
-LARGE = 2 << 20
-"""Bytes of a tensor that has pages of its own where memory counts more than time."""
 
 
 def keep_freed_memory() -> None:
@@ -29,19 +27,12 @@ def keep_freed_memory() -> None:
             option(name, value)
 
 
-def map_large_tensors() -> None:
-    """Lets large tensors have pages of their own, which go back as soon as they are freed; new ones cost time.
-
-    In the heap the tensors of a pass find room where those of the one before, of other shapes, left some: what stays
-    alive lies between, and the heap grows with every pass.
-    """
-    option = _function("mallopt", ctypes.c_int, ctypes.c_int)
-    if option is not None:
-        option(MMAP_THRESHOLD, LARGE)
-
-
 def give_back_freed_memory() -> None:
-    """Returns freed pages to the system where the C library can (glibc); elsewhere nothing happens."""
+    """Returns freed pages to the system where the C library can (glibc); elsewhere nothing happens.
+
+    The tensors of a pass are freed in another order than they were made, and the next pass, of another shape, finds its
+    room in pieces: beside what is alive the heap grew by as much again over a step of some passes.
+    """
     trim = _function("malloc_trim", ctypes.c_size_t)
     if trim is not None:
         trim(0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from embedloom.model.heap import give_back_freed_memory, map_large_tensors
+from embedloom.model.heap import give_back_freed_memory
 from embedloom.model.passes import computed_tokens, plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.engine import ALONE, Ranks
@@ -73,10 +73,8 @@ def loss_and_gradients(
         if padded <= room and (ranks.any_order or number == len(groups) - 1):
             kept.append(number)
             room -= padded
-    # New pages take time: only a batch whose graphs don't fit has to save memory.
+    # New pages take time, a twentieth of such a step: only a batch whose graphs don't fit has to save memory.
     saves = device.type == "cpu" and len(kept) < len(groups)
-    if saves:
-        map_large_tensors()
     parts: list[Tensor] = []
     for number in range(len(groups)):
         with torch.set_grad_enabled(number in kept):
@@ -94,4 +92,6 @@ def loss_and_gradients(
         if saves:
             give_back_freed_memory()
         ranks.backward(part, gradients[number], last=number == order[-1])
+        if saves:
+            give_back_freed_memory()
     return float(loss.detach())
