@@ -37,10 +37,13 @@ class Processes(ProcessPoolExecutor):
                 raise
             raise BrokenProcessPool("a process ended while another was being started") from None
 
-    def kill(self) -> None:
-        """Ends the processes of a broken pool, which would wait for ever for one that was just being started."""
-        for process in list((self._processes or {}).values()):
-            process.kill()
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Ends the processes, at once if one of them was killed."""
+        if self._broken:
+            # By itself the pool ends all but one that was just being started, and waits for that for ever.
+            for process in list((self._processes or {}).values()):
+                process.kill()
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
 
 def cores() -> int:

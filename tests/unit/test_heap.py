@@ -24,7 +24,7 @@ def resident():
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
-blocks = [bytearray(3 * 2**20) for _ in range(20)]
+blocks = [bytearray(2**20) for _ in range(60)]
 before = resident()
 del blocks
 print(before - resident())

@@ -32,10 +32,8 @@ def test_the_calls_are_answered_in_other_processes() -> None:
 
 @pytest.mark.parametrize("pool_of", [Processes, KilledAtStart])
 def test_a_killed_process_is_told_as_a_broken_pool(pool_of: type[Processes]) -> None:
-    with pool_of(2) as pool:
-        with pytest.raises(BrokenProcessPool):
-            lose_one(pool)
-        pool.kill()
+    with pool_of(2) as pool, pytest.raises(BrokenProcessPool):
+        lose_one(pool)
 
 
 def lose_one(pool: Processes) -> None:

@@ -28,7 +28,6 @@ def side_by_side(training: Callable[[int], object], numbers: Sequence[int]) -> N
         try:
             faults = list(pool.map(_fault_of, [training] * len(numbers), numbers))
         except BrokenProcessPool:
-            pool.kill()
             raise RunError(
                 "the process of a training was killed, perhaps for want of memory; started again, the run goes on "
                 "from the last states (train.save_every)"

@@ -61,7 +61,6 @@ def judged_portions(path: Path, checks: Checks, near_duplicate: float, *, proces
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            pool.kill()
             raise RunError(
                 "a process that checks rows was killed, perhaps for want of memory; set curate.processes=1"
             ) from None

@@ -92,7 +92,6 @@ class ShardedEmbedder:
                     if progress is not None:
                         progress(len(result))
         except BrokenProcessPool:
-            self._pool.kill()
             raise ModelError(
                 "a process with the model ended before its work was done, perhaps for want of memory; give fewer "
                 "--processes"
