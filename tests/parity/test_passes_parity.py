@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedloom.model.backbone import hidden_states, pad_batch
-from embedloom.model.packed import packs, use_packed_passes
+from embedloom.model.packed import few_sizes, packing, packs, use_packed_passes
 from embedloom.model.passes import BEGINNING, common_beginning, plan_passes, row_states, row_vectors
 from embedloom.model.pooling import POOLINGS, pool
 from rank_cases import with_lora
@@ -50,6 +50,57 @@ def test_packed_vectors_are_those_of_padded_rows(kind: str, pooling: str, share:
         with torch.inference_mode():
             found = row_vectors(model, rows, pooling=pooling, pad=0, device=CPU, share=share)
         torch.testing.assert_close(found, padded, atol=1e-5, rtol=1e-5)
+
+
+# Tokens, blocks and lengths beyond what is kept exactly; rows of one token, or of one behind the beginning, and two.
+FILLED = {
+    "texts": [list(range(5, 5 + length)) for length in (*range(2, 36), 45, 45, 70)],
+    "queries": [[*START, *range(5, 5 + length)] for length in (*range(1, 36), 38)],
+    "one token each": [[number] for number in range(2, 39)],
+    "one, and two": [*([number] for number in range(2, 34)), [40, 41]],
+    "one token of their own": [[*START, number] for number in range(40)],
+}
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("rows", FILLED.values(), ids=FILLED)
+@pytest.mark.parametrize("kind", ["gemma3", "qwen3"])
+def test_filler_changes_no_vector_and_no_gradient(kind: str, rows: list[list[int]], pooling: str) -> None:
+    def found(packed: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        base = model_of(kind)
+        if packed:
+            use_packed_passes(base, CPU)
+        model = with_lora(base)
+        how = {"pooling": pooling, "pad": 0, "device": CPU}
+        vectors = row_vectors(model, rows, **how) if packed else plain(model, rows, pooling)
+        (vectors * torch.arange(vectors.numel()).reshape(vectors.shape).sin()).sum().backward()
+        grads = {name: p.grad for name, p in model.named_parameters() if p.requires_grad and p.grad is not None}
+        return vectors.detach(), grads
+
+    (filled, gradients), (padded, expected) = found(True), found(False)
+    torch.testing.assert_close(filled, padded, atol=1e-5, rtol=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in expected.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-5 * max(scale, 1.0), rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("rows", FILLED.values(), ids=FILLED)
+def test_passes_have_few_sizes(rows: list[list[int]]) -> None:
+    beginning = common_beginning(rows)
+    packed = packing(rows, beginning if beginning >= BEGINNING else 0)
+    tokens, (blocks, longest) = packed.ids_1N.shape[1], packed.slots_RL.shape
+    assert (tokens, blocks, longest) == (few_sizes(tokens, 6), few_sizes(blocks, 5), few_sizes(longest, 5))
+    assert len(packed.places_N) == packed.positions_1N.shape[1] == tokens
+    assert torch.equal(packed.slots_RL.flatten()[packed.places_N], torch.arange(tokens))
+
+
+@given(st.integers(0, 5000), st.integers(1, 8))
+def test_a_size_is_the_next_of_few(number: int, bits: int) -> None:
+    size = few_sizes(number, bits)
+    assert number <= size <= number * (1 + 2.0 ** (1 - bits))
+    assert few_sizes(size, bits) == size
+    assert len(f"{size:b}".rstrip("0")) <= bits
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def compute_read_tokens_alone(backbone: nn.Module) -> None:
-    """Lets the last layer compute the tokens `read_B` alone, where a forward pass is told some.
+    """Lets the last layer compute the tokens `read_R` alone, where a forward pass is told some.
 
     Args:
         backbone: a decoder without head, whose attention asks a cache for the keys and values of all tokens.
@@ -25,19 +25,19 @@ def compute_read_tokens_alone(backbone: nn.Module) -> None:
 
 
 def _choose_tokens(layer: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-    read_B = named.get("read_B")
-    if read_B is None:
+    read_R = named.get("read_R")
+    if read_R is None:
         return None
     (states_1ND,), (cosine_1ND, sine_1ND) = inputs, named["position_embeddings"]
     known = _Known(*_keys_and_values(layer.self_attn, layer.input_layernorm(states_1ND), cosine_1ND, sine_1ND))
     mask_R1LS, places_N = named["attention_mask"], named["places_N"]
     few = {
-        "position_embeddings": (cosine_1ND.index_select(1, read_B), sine_1ND.index_select(1, read_B)),
-        "position_ids": named["position_ids"].index_select(1, read_B),
-        "attention_mask": mask_R1LS.flatten(0, 2).index_select(0, places_N[read_B])[:, None, None],
+        "position_embeddings": (cosine_1ND.index_select(1, read_R), sine_1ND.index_select(1, read_R)),
+        "position_ids": named["position_ids"].index_select(1, read_R),
+        "attention_mask": mask_R1LS.flatten(0, 2).index_select(0, places_N[read_R])[:, None, None],
         "past_key_values": known,
     }
-    return (states_1ND.index_select(1, read_B),), named | few
+    return (states_1ND.index_select(1, read_R),), named | few
 
 
 def _keys_and_values(attention: Any, states_1ND: Tensor, cosine_1ND: Tensor, sine_1ND: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,9 @@
 What all rows begin with lies first, once. Every layer but attention works on tokens one by one, so it sees no padding
 and no beginning twice. Attention puts the tokens of each row into a block of their own, and multiplies there: on CPUs
 that is faster in bfloat16 than torch's kernel, which is made for long rows.
+
+Rows of filler make the sizes of passes few: code is made for every new shape of a product and kept, and memory that one
+pass freed suits the next when that has the same shapes.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ KINDS = {"gemma3_text", "llama", "mistral", "qwen2", "qwen3"}
 """Architectures whose layers hand what attention needs through to it, as the tests prove."""
 LONGEST = 2048
 """Rows beyond that are computed by kernels that make no products of length x length."""
+TOKEN_BITS, BLOCK_BITS = 6, 5
+"""How exactly passes keep their number of tokens, and of blocks and their length: see `few_sizes`."""
 
 
 def use_packed_passes(backbone: nn.Module, device: torch.device) -> None:
@@ -54,13 +59,15 @@ def packs(model: nn.Module, rows: Sequence[Sequence[int]]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Where the tokens of a pass lie. N tokens in all, B rows; R blocks of at most L tokens, the beginning's the first.
+    """Where the tokens of a pass lie. N tokens in all, B rows; R blocks of at most L tokens: the beginning's, those of
+    filler, which nobody reads, and one of each row.
 
     Attributes:
-        ids_1N: token ids, the common beginning first.
+        ids_1N: token ids, the common beginning first, then filler.
         positions_1N: of each in its row.
         slots_RL: the token of each place in a block; 0 where there is none.
         places_N: each token's place, counted through all blocks.
+        last_R: the last token of each block; 0 of one without tokens.
         token_BW: the token of each place in a whole row, its beginning included; 0 behind its end.
         lengths_B: of the whole rows.
         beginning: how many tokens all rows begin with.
@@ -70,15 +77,14 @@ class Packing:
     positions_1N: Tensor
     slots_RL: Tensor
     places_N: Tensor
+    last_R: Tensor
     token_BW: Tensor
     lengths_B: Tensor
     beginning: int
 
     def read_by(self, pooling: str) -> tuple[Tensor, Tensor]:
-        """The tokens that a pooling reads of each row, and 1 where there is one, both of shape (B, any)."""
-        if pooling == "last":
-            token_B1 = self.token_BW.gather(1, self.lengths_B[:, None] - 1)
-            return token_B1, torch.ones_like(token_B1)
+        """The tokens that a pooling other than of the last reads of each row, and 1 where there is one, both of shape
+        (B, any)."""
         if pooling == "cls":
             return self.token_BW[:, :1], torch.ones_like(self.token_BW[:, :1])
         return self.token_BW, (torch.arange(self.token_BW.shape[1]) < self.lengths_B[:, None]).long()
@@ -91,9 +97,11 @@ def packing(rows: Sequence[Sequence[int]], beginning: int) -> Packing:
         rows: each has more tokens than `beginning`.
         beginning: tokens that all rows begin with and that are computed once; 0 for none.
     """
-    blocks = [*([list(rows[0][:beginning])] if beginning else []), *(list(row[beginning:]) for row in rows)]
+    first = [list(rows[0][:beginning])] if beginning else []
+    own = [list(row[beginning:]) for row in rows]
+    blocks = [*first, *_filler([*first, *own]), *own]
     sizes = torch.tensor([len(block) for block in blocks])
-    most = int(sizes.max())
+    most = few_sizes(int(sizes.max()), BLOCK_BITS)
     starts_R = sizes.cumsum(0) - sizes
     at_L = torch.arange(most)
     filled_RL = at_L[None, :] < sizes[:, None]
@@ -109,17 +117,37 @@ def packing(rows: Sequence[Sequence[int]], beginning: int) -> Packing:
         positions_1N=positions_RL[filled_RL][None],
         slots_RL=slots_RL,
         places_N=filled_RL.flatten().nonzero()[:, 0],
+        last_R=slots_RL.gather(1, (sizes - 1).clamp(min=0)[:, None])[:, 0],
         token_BW=token_BW,
         lengths_B=sizes[-len(rows) :] + beginning,
         beginning=beginning,
     )
 
 
+def few_sizes(number: int, bits: int) -> int:
+    """The next number from `number` on that has at most so many binary digits before its zeros.
+
+    With five of them all up to 32 stay, and from there on one is at most a sixteenth larger: 34 for 33, 136 for 130.
+    """
+    step = 1 << max(number.bit_length() - bits, 0)
+    return -(-number // step) * step
+
+
+def _filler(blocks: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Blocks of tokens that nobody reads, some of them empty, with which a pass has one of few sizes."""
+    tokens, most = sum(map(len, blocks)), few_sizes(max(map(len, blocks)), BLOCK_BITS)
+    missing = few_sizes(tokens, TOKEN_BITS) - tokens
+    more = few_sizes(len(blocks) + -(-missing // most), BLOCK_BITS) - len(blocks)
+    return [[blocks[0][0]] * min(most, max(missing - number * most, 0)) for number in range(more)]
+
+
 def packed_states(model: nn.Module, packed: Packing, pooling: str) -> tuple[Tensor, Tensor]:
     """The last layer's states that a pooling reads, shape (B, any, dimension), and 1 where there is one."""
-    read_BW, mask_BW = packed.read_by(pooling)
     if pooling == "last":
-        return _states(model, packed, read_B=read_BW[:, 0])[:, None], mask_BW
+        # One token of every block, so that the last layer, too, has few sizes.
+        states_B1D = _states(model, packed, read_R=packed.last_R)[-len(packed.lengths_B) :, None]
+        return states_B1D, torch.ones(states_B1D.shape[:2], dtype=torch.long)
+    read_BW, mask_BW = packed.read_by(pooling)
     return _states(model, packed)[read_BW], mask_BW
 
 
@@ -154,17 +182,17 @@ def packed_attention(
 
     Args:
         module: the layer's attention.
-        query: shape (1, heads, N, width), or (1, heads, B, width), of one token a row.
+        query: shape (1, heads, N, width), or (1, heads, R, width), of one token a block.
         key: shape (1, key heads, N, width).
         value: as `key`.
-        attention_mask: to be added, shape (R, 1, L, beginning + L), or (B, 1, 1, beginning + L).
+        attention_mask: to be added, shape (R, 1, L, beginning + L), or (R, 1, 1, beginning + L).
         scaling: of the products; 1 / sqrt(width) if left out.
         dropout: of the weights.
         slots_RL: of the packing.
         places_N: of the packing.
 
     Returns:
-        Shape (1, N or B, heads, width), and no weights.
+        Shape (1, N or R, heads, width), and no weights.
     """
     if slots_RL is None or places_N is None:
         told = {"scaling": scaling, "dropout": dropout}
@@ -172,7 +200,7 @@ def packed_attention(
     assert attention_mask is not None
     (_, heads, tokens, width), shared, longest = query.shape, key.shape[1], slots_RL.shape[1]
     blocks, _, most, reached = attention_mask.shape
-    groups, some = heads // shared, tokens < key.shape[2]
+    groups, some = heads // shared, most < longest or tokens != key.shape[2]
     scale = width**-0.5 if scaling is None else scaling
 
     def spread(states_1HND: Tensor) -> Tensor:
@@ -181,8 +209,7 @@ def packed_attention(
         return spread_RLF.view(-1, longest, states_1HND.shape[1], width)  # type: ignore[no-any-return]
 
     def keyed(states_1KND: Tensor) -> Tensor:
-        # Blocks of rows stand behind that of the beginning.
-        own_RLKD, before = spread(states_1KND)[-blocks:], reached - longest
+        own_RLKD, before = spread(states_1KND), reached - longest
         first_PKD = states_1KND[0, :, :before].transpose(0, 1)
         all_RSKD = torch.cat([first_PKD.expand(blocks, -1, -1, -1), own_RLKD], dim=1) if before else own_RLKD
         return all_RSKD.transpose(1, 2).reshape(blocks * shared, reached, width)
