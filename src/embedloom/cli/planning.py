@@ -120,7 +120,7 @@ def plan(run: Run, *, at_once: int = 1) -> Plan:
     from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, pass_tokens
     from embedloom.model.names import model_folder
     from embedloom.model.shape import read_shape
-    from embedloom.train.estimate import GRAPH_SHARE, graph_bytes
+    from embedloom.train.estimate import resident_bytes, tokens_that_fit
 
     settings, processes = run.recipe.train, run.processes
     # Sharded weights go to the device part by part, and never lie there whole.
@@ -140,8 +140,16 @@ def plan(run: Run, *, at_once: int = 1) -> Plan:
     tokenizer = load_tokenizer(base)
     dtype = named_dtype(settings.dtype, device)
     # A pass whose graph does not fit would end the training, however small the batch.
-    each = graph_bytes(read_shape(base), dtype.itemsize, again=settings.checkpoint_layers)
-    fits = max(1, int(GRAPH_SHARE * _memory(device) / at_once / each))
+    shape = read_shape(base)
+    resident = resident_bytes(
+        shape,
+        rank=settings.lora_rank,
+        item_bytes=dtype.itemsize,
+        full=settings.method == "full",
+        four_bits=settings.method == "qlora",
+    )
+    free = _memory(device) / at_once - sum(resident) / (processes.count if parted and processes else 1)
+    fits = tokens_that_fit(shape, free, item_bytes=dtype.itemsize, again=settings.checkpoint_layers)
     return Plan(
         settings=settings,
         base=base,

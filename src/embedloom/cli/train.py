@@ -63,7 +63,7 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
         GIB,
         GRAPH_SHARE,
         Cost,
-        graph_bytes,
+        tokens_that_fit,
         training_cost,
     )
 
@@ -108,14 +108,15 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
         f"memory    from {least.memory_bytes / GIB:,.1f} GiB in 16 bits: weights {least.weight_bytes / GIB:,.1f}, "
         f"what is trained with its optimizer {least.training_bytes / GIB:,.2f}, the graph of one text "
         f"{least.pass_bytes / GIB:,.1f}",
-        f"time      if {EFFICIENCY:.0%} of the peak is reached; graphs beyond {GRAPH_SHARE:.0%} of the memory are "
-        "computed twice",
+        f"time      if {EFFICIENCY:.0%} of the peak is reached; graphs beyond {GRAPH_SHARE:.0%} of the memory "
+        "beside the weights are computed twice",
     ]
     for name, (tflops, memory) in DEVICES.items():
-        here = cost(int(GRAPH_SHARE * memory * GIB * devices / graph_bytes(shape, 2, again=settings.checkpoint_layers)))
-        fits = (
-            "" if here.weight_bytes + here.training_bytes < 0.9 * memory * GIB else ", sharded: it does not fit on one"
-        )
+        resident = least.weight_bytes + least.training_bytes
+        alone = resident < 0.9 * memory * GIB
+        free = memory * GIB * devices - resident * (devices if alone else 1)
+        here = cost(tokens_that_fit(shape, free, item_bytes=2, again=settings.checkpoint_layers))
+        fits = "" if alone else ", sharded: it does not fit on one"
         hours = _duration(here.hours(tflops, devices=devices))
         lines.append(
             f"  {devices} x {name:<9}{hours:>10}  {here.flops / 1e15:,.1f} PFLOP at {tflops:,.0f} TFLOP/s{fits}"

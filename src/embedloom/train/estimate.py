@@ -19,8 +19,9 @@ DEVICES = {
 EFFICIENCY = 0.4
 """Share of the peak that a training is taken to reach."""
 
-GRAPH_SHARE = 0.4
-"""Share of a device's memory that graphs may take; what a batch needs beyond it is computed twice (GradCache)."""
+GRAPH_SHARE = 0.6
+"""Share of a device's memory beside the weights that graphs may take; what a batch needs beyond it is computed twice
+(GradCache)."""
 
 FOUR_BITS = 0.516
 """Bytes of a weight of 4 bits with its share of the scales, which are quantized too (QLoRA)."""
@@ -99,7 +100,7 @@ def training_cost(
     twice = max(0.0, 1 - graph_tokens / step_tokens) if step_tokens else 0.0
     backward = (4 if full else 2) * shape.matrix_weights + 4 * beside + 2 * attention + (forward if again else 0)
     tokens = steps * step_tokens
-    embeddings = shape.parameters - shape.matrix_weights
+    weights, training = resident_bytes(shape, rank=rank, item_bytes=item_bytes, full=full, four_bits=four_bits)
     kept = min(step_tokens, max(graph_tokens, pass_tokens))
     return Cost(
         rows=rows,
@@ -108,15 +109,33 @@ def training_cost(
         flops=runs * tokens * (forward * (1 + twice) + backward),
         parameters=shape.parameters,
         trained=trained,
-        weight_bytes=round(shape.matrix_weights * (FOUR_BITS if four_bits else item_bytes) + embeddings * item_bytes),
-        # The adapter and its gradient in the base's precision; master, and two moments of AdamW, in float32.
-        training_bytes=trained * (12 + (1 if full else 2) * item_bytes),
+        weight_bytes=weights,
+        training_bytes=training,
         # On the way back one layer of a pass at a time has its graph whole.
         pass_bytes=round(
             kept * graph_bytes(shape, item_bytes, again=again)
             + (pass_tokens * graph_bytes(shape, item_bytes) / shape.layers if again else 0)
         ),
     )
+
+
+def resident_bytes(
+    shape: Shape, *, rank: int, item_bytes: int, full: bool = False, four_bits: bool = False
+) -> tuple[int, int]:
+    """Bytes of the weights, and of what is trained with its gradient and the optimizer's state.
+
+    Arguments are those of `training_cost`.
+    """
+    trained = shape.parameters if full else shape.adapter_weights(rank)
+    embeddings = shape.parameters - shape.matrix_weights
+    weights = shape.matrix_weights * (FOUR_BITS if four_bits else item_bytes) + embeddings * item_bytes
+    # The adapter and its gradient in the base's precision; master, and two moments of AdamW, in float32.
+    return round(weights), trained * (12 + (1 if full else 2) * item_bytes)
+
+
+def tokens_that_fit(shape: Shape, free_bytes: float, *, item_bytes: int, again: bool = False) -> int:
+    """Tokens whose graph is kept where a device has so much memory beside what is resident; at least one."""
+    return max(1, int(GRAPH_SHARE * free_bytes / graph_bytes(shape, item_bytes, again=again)))
 
 
 def graph_bytes(shape: Shape, item_bytes: int, *, again: bool = False) -> int:
