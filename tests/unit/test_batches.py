@@ -72,6 +72,12 @@ def test_a_row_that_does_not_fit_comes_later_and_is_not_lost() -> None:
     assert min(Counter(order).values()) >= 9
 
 
+def test_a_title_with_its_rest_never_meets_the_text_that_has_both() -> None:
+    examples = [Example("i", "The Moon", ("a rock",)), Example("j", "what is up", ("the moon: a rock",)), *rows(4)]
+    for _, batch in zip(range(30), batches(examples, batch_size=3, seed=2), strict=False):
+        assert not {0, 1} <= set(batch)
+
+
 def test_one_query_under_two_instructions_may_share_a_batch() -> None:
     examples = [Example("i", "q", ("a",)), Example("j", "q", ("b",))]
     assert sorted(next(batches(examples, batch_size=2, seed=0))) == [0, 1]

@@ -107,4 +107,6 @@ def _identities(example: Example) -> frozenset[str]:
     query = "q" + content_id(example.instruction, normalised(example.query))
     if example.family == CLASSIFICATION:
         return frozenset([query])
-    return frozenset([query, *("p" + content_id(normalised(text)) for text in example.positives)])
+    # A title and its rest, as a row, are the text that has both.
+    texts = (text for positive in example.positives for text in (positive, f"{example.query} {positive}"))
+    return frozenset([query, *("p" + content_id(normalised(text)) for text in texts)])
