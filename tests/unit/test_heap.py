@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from embedloom.model import heap
-from embedloom.model.heap import give_back_freed_memory, keep_freed_memory
+from embedloom.model.heap import give_back_freed_memory, giving_back_freed_memory, keep_freed_memory
 
 MIB = 2**20
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
@@ -46,6 +47,32 @@ def test_what_lies_between_is_given_back() -> None:
     give_back_freed_memory()
     assert before - resident() > 80 * MIB
     assert sum(map(len, kept)) == 150 * 100_000
+
+
+def test_pages_go_back_as_a_graph_grows_and_as_it_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[None] = []
+    monkeypatch.setattr(heap, "STRIDE", MIB)
+    monkeypatch.setattr(heap, "give_back_freed_memory", lambda: times.append(None))
+
+    def gradient() -> torch.Tensor:
+        end = start
+        for _ in range(40):
+            end = end.sin()
+        grown = len(times)
+        end.sum().backward()
+        found, start.grad = start.grad, None
+        assert found is not None
+        counted.append((grown, len(times)))
+        return found
+
+    counted: list[tuple[int, int]] = []
+    start = torch.linspace(-1, 1, MIB // 16, requires_grad=True)  # a quarter of a MiB
+    plain = gradient()
+    with giving_back_freed_memory():
+        spared = gradient()
+    assert torch.equal(plain, spared)
+    assert counted == [(0, 0), (10, 20)]
+    assert len(times) == 21
 
 
 def test_where_the_c_library_cannot_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,20 @@ again: new ones are zeroed by the system. What lies between things that are aliv
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 """Names of mallopt's settings (malloc.h)."""
 LARGEST = 32 << 20
 """Bytes of a tensor that comes from the heap; glibc takes no higher value."""
+STRIDE = 128 << 20
+"""Bytes of a graph between which freed pages are given back."""
 
 
 def keep_freed_memory() -> None:
@@ -36,6 +43,30 @@ def give_back_freed_memory() -> None:
     trim = _function("malloc_trim", ctypes.c_size_t)
     if trim is not None:
         trim(0)
+
+
+@contextmanager
+def giving_back_freed_memory() -> Iterator[None]:
+    """Gives freed pages back all along, as the graphs that are made in here grow, and as they are used up.
+
+    What layers free finds no use at once where the heap has holes of other sizes: a pass had a fifth of its graph in
+    such pages, after others had gone before it.
+    """
+    import torch
+
+    passed = 0
+
+    def handed(tensor: Tensor) -> Tensor:
+        nonlocal passed
+        passed += tensor.nbytes
+        if passed >= STRIDE:
+            passed = 0
+            give_back_freed_memory()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(handed, handed):
+        yield
+    give_back_freed_memory()
 
 
 @cache

@@ -10,11 +10,12 @@ Several processes share each part, row by row: all have as many passes as the ot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 
-from embedloom.model.heap import give_back_freed_memory
+from embedloom.model.heap import give_back_freed_memory, giving_back_freed_memory
 from embedloom.model.passes import computed_tokens, plan_passes, row_vectors
 from embedloom.records import content_id
 from embedloom.train.engine import ALONE, Ranks
@@ -75,9 +76,10 @@ def loss_and_gradients(
             room -= padded
     # New pages take time, a twentieth of such a step: only a batch whose graphs don't fit has to save memory.
     saves = device.type == "cpu" and len(kept) < len(groups)
+    sparing = giving_back_freed_memory if saves else nullcontext
     parts: list[Tensor] = []
     for number in range(len(groups)):
-        with torch.set_grad_enabled(number in kept):
+        with torch.set_grad_enabled(number in kept), sparing():
             parts.append(vectors_of(number))
     counts = [sum(map(len, share)) for share in shares]
     vectors_ND = ranks.gather(torch.cat([part.detach() for part in parts]), counts).requires_grad_()
@@ -88,9 +90,8 @@ def loss_and_gradients(
     gradients = torch.split(torch.split(vectors_ND.grad, counts)[ranks.rank], [len(share) for share in own])
     order = [*kept, *sorted(set(range(len(groups))) - set(kept))]
     for number in order:
-        part = parts[number] if number in kept else vectors_of(number)
-        if saves:
-            give_back_freed_memory()
+        with sparing():
+            part = parts[number] if number in kept else vectors_of(number)
         ranks.backward(part, gradients[number], last=number == order[-1])
         if saves:
             give_back_freed_memory()
