@@ -59,6 +59,8 @@ FILLED = {
     "one token each": [[number] for number in range(2, 39)],
     "one, and two": [*([number] for number in range(2, 34)), [40, 41]],
     "one token of their own": [[*START, number] for number in range(40)],
+    "one long row": [list(range(5, 5 + 75))],
+    "full": [list(range(5, 5 + 66))] * 2,
 }
 
 
@@ -90,7 +92,11 @@ def test_passes_have_few_sizes(rows: list[list[int]]) -> None:
     beginning = common_beginning(rows)
     packed = packing(rows, beginning if beginning >= BEGINNING else 0)
     tokens, (blocks, longest) = packed.ids_1N.shape[1], packed.slots_RL.shape
-    assert (tokens, blocks, longest) == (few_sizes(tokens, 6), few_sizes(blocks, 5), few_sizes(longest, 5))
+    # Tokens that have places: blocks that are full of tokens take no filler.
+    assert tokens == few_sizes(tokens, 6) or tokens == blocks * longest
+    assert (blocks, longest) == (few_sizes(blocks, 5), few_sizes(longest, 5))
+    own = len(rows) + (beginning >= BEGINNING)
+    assert blocks == few_sizes(own, 5)
     assert len(packed.places_N) == packed.positions_1N.shape[1] == tokens
     assert torch.equal(packed.slots_RL.flatten()[packed.places_N], torch.arange(tokens))
 

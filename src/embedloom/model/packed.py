@@ -4,8 +4,8 @@ What all rows begin with lies first, once. Every layer but attention works on to
 and no beginning twice. Attention puts the tokens of each row into a block of their own, and multiplies there: on CPUs
 that is faster in bfloat16 than torch's kernel, which is made for long rows.
 
-Rows of filler make the sizes of passes few: code is made for every new shape of a product and kept, and memory that one
-pass freed suits the next when that has the same shapes.
+Filler makes the sizes of passes few: code is made for every new shape of a product and kept. It lies behind the ends of
+rows, where they don't see it, and in blocks of its own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ LONGEST = 2048
 """Rows beyond that are computed by kernels that make no products of length x length."""
 TOKEN_BITS, BLOCK_BITS = 6, 5
 """How exactly passes keep their number of tokens, and of blocks and their length: see `few_sizes`."""
+FILLER = 0
+"""A token id that every model has."""
 
 
 def use_packed_passes(backbone: nn.Module, device: torch.device) -> None:
@@ -60,10 +62,10 @@ def packs(model: nn.Module, rows: Sequence[Sequence[int]]) -> bool:
 @dataclass(frozen=True, slots=True)
 class Packing:
     """Where the tokens of a pass lie. N tokens in all, B rows; R blocks of at most L tokens: the beginning's, those of
-    filler, which nobody reads, and one of each row.
+    filler, which nobody reads, and one of each row, with perhaps some filler behind it.
 
     Attributes:
-        ids_1N: token ids, the common beginning first, then filler.
+        ids_1N: token ids, the common beginning first.
         positions_1N: of each in its row.
         slots_RL: the token of each place in a block; 0 where there is none.
         places_N: each token's place, counted through all blocks.
@@ -99,9 +101,12 @@ def packing(rows: Sequence[Sequence[int]], beginning: int) -> Packing:
     """
     first = [list(rows[0][:beginning])] if beginning else []
     own = [list(row[beginning:]) for row in rows]
-    blocks = [*first, *_filler([*first, *own]), *own]
+    count, most = len(first) + len(own), few_sizes(max(map(len, [*first, *own])), BLOCK_BITS)
+    blocks = [*first, *([] for _ in range(few_sizes(count, BLOCK_BITS) - count)), *own]
+    lasts_R = torch.tensor([len(block) - 1 for block in blocks]).clamp(min=0)
+    tokens = sum(map(len, blocks))
+    blocks = [*first, *_with_filler(blocks[len(first) :], few_sizes(tokens, TOKEN_BITS) - tokens, most)]
     sizes = torch.tensor([len(block) for block in blocks])
-    most = few_sizes(int(sizes.max()), BLOCK_BITS)
     starts_R = sizes.cumsum(0) - sizes
     at_L = torch.arange(most)
     filled_RL = at_L[None, :] < sizes[:, None]
@@ -117,9 +122,9 @@ def packing(rows: Sequence[Sequence[int]], beginning: int) -> Packing:
         positions_1N=positions_RL[filled_RL][None],
         slots_RL=slots_RL,
         places_N=filled_RL.flatten().nonzero()[:, 0],
-        last_R=slots_RL.gather(1, (sizes - 1).clamp(min=0)[:, None])[:, 0],
+        last_R=slots_RL.gather(1, lasts_R[:, None])[:, 0],
         token_BW=token_BW,
-        lengths_B=sizes[-len(rows) :] + beginning,
+        lengths_B=torch.tensor([len(row) for row in rows]),
         beginning=beginning,
     )
 
@@ -133,12 +138,14 @@ def few_sizes(number: int, bits: int) -> int:
     return -(-number // step) * step
 
 
-def _filler(blocks: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Blocks of tokens that nobody reads, some of them empty, with which a pass has one of few sizes."""
-    tokens, most = sum(map(len, blocks)), few_sizes(max(map(len, blocks)), BLOCK_BITS)
-    missing = few_sizes(tokens, TOKEN_BITS) - tokens
-    more = few_sizes(len(blocks) + -(-missing // most), BLOCK_BITS) - len(blocks)
-    return [[blocks[0][0]] * min(most, max(missing - number * most, 0)) for number in range(more)]
+def _with_filler(blocks: Sequence[Sequence[int]], missing: int, most: int) -> list[list[int]]:
+    """The blocks with so many tokens of filler behind their ends, or as many as there is room for."""
+    filled = []
+    for block in blocks:
+        some = min(missing, most - len(block))
+        filled.append([*block, *[FILLER] * some])
+        missing -= some
+    return filled
 
 
 def packed_states(model: nn.Module, packed: Packing, pooling: str) -> tuple[Tensor, Tensor]:
