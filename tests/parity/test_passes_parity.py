@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from embedloom.model.backbone import hidden_states, pad_batch
 from embedloom.model.packed import few_sizes, packing, packs, use_packed_passes
-from embedloom.model.passes import BEGINNING, common_beginning, plan_passes, row_states, row_vectors
+from embedloom.model.passes import (
+    BEGINNING,
+    common_beginning,
+    computed_tokens,
+    plan_passes,
+    row_states,
+    row_vectors,
+)
 from embedloom.model.pooling import POOLINGS, pool
 from rank_cases import with_lora
 from tiny import BASES, ENCODERS, model_of
@@ -166,6 +173,15 @@ def test_a_beginning_costs_its_tokens_once(monkeypatch: pytest.MonkeyPatch) -> N
     with torch.inference_mode():
         row_vectors(model, ROWS, pooling="last", pad=0, device=CPU)
     assert computed == [len(START), 4 * 40]
+
+
+def test_tokens_of_a_pass_are_counted_with_the_padding_that_it_needs() -> None:
+    model, lengths = model_of("llama"), [len(row) - len(START) for row in ROWS]
+    assert computed_tokens(model, ROWS) == len(START) + 4 * max(lengths)
+    assert computed_tokens(model, ROWS, share=False) == 4 * max(map(len, ROWS))
+    use_packed_passes(model, CPU)
+    assert computed_tokens(model, ROWS) == len(START) + sum(lengths)
+    assert computed_tokens(model, ROWS, share=False) == sum(map(len, ROWS))
 
 
 def test_rows_that_are_equal_or_short_keep_a_token_of_their_own() -> None:

@@ -74,9 +74,11 @@ def row_vectors(
     return pool(*row_states(model, rows, pad=pad, device=device, share=share), pooling)
 
 
-def computed_tokens(rows: Sequence[Sequence[int]], *, share: bool = True) -> int:
-    """Tokens that go through the model in one pass over the rows, padding included."""
+def computed_tokens(model: nn.Module, rows: Sequence[Sequence[int]], *, share: bool = True) -> int:
+    """Tokens that go through the model in one pass over the rows, with the padding that it needs."""
     common = shared_beginning(rows) if share else 0
+    if packs(model, rows):
+        return common + sum(len(row) - common for row in rows)
     return common + len(rows) * (max(map(len, rows)) - common)
 
 

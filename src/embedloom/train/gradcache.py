@@ -48,7 +48,7 @@ def loss_and_gradients(
         pad: id that fills up a row.
         device: where the tokens go.
         token_budget: padded tokens of one forward pass.
-        graph_tokens: padded tokens whose graph fits in memory; what goes beyond is computed twice.
+        graph_tokens: computed tokens whose graph fits in memory; what goes beyond is computed twice.
         ranks: the processes that share the rows. Each adds what its own rows give to the gradients: their sum is the
             gradient.
     """
@@ -70,10 +70,10 @@ def loss_and_gradients(
     kept: list[int] = []
     room = graph_tokens
     for number, group in enumerate(groups):
-        padded = computed_tokens([rows[row] for row in group[:: ranks.count]], share=share)
-        if padded <= room and (ranks.any_order or number == len(groups) - 1):
+        computed = computed_tokens(backbone, [rows[row] for row in group[:: ranks.count]], share=share)
+        if computed <= room and (ranks.any_order or number == len(groups) - 1):
             kept.append(number)
-            room -= padded
+            room -= computed
     # New pages take time, a twentieth of such a step: only a batch whose graphs don't fit has to save memory.
     saves = device.type == "cpu" and len(kept) < len(groups)
     sparing = giving_back_freed_memory if saves else nullcontext
