@@ -9,7 +9,7 @@ import torch
 
 from embedloom.errors import ModelError
 from embedloom.model.shape import Shape, known_shape, read_shape
-from embedloom.train.estimate import GIB, graph_bytes, training_cost
+from embedloom.train.estimate import GIB, GRAPH_SHARE, graph_bytes, resident_bytes, tokens_that_fit, training_cost
 from embedloom.train.lora import add_lora
 from tiny import model_of, save_tiny
 
@@ -46,6 +46,23 @@ def test_work_of_the_papers_training_fits_its_18_hours_on_32_v100() -> None:
     # At 40 % of a V100's peak less than they took, at 5 % more: what such trainings reach lies between.
     assert cost.hours(112, devices=32) < 18 < cost.hours(112, devices=32, efficiency=0.05)
     assert cost.weight_bytes < 16 * GIB
+
+
+def test_graphs_get_a_share_of_what_the_weights_leave() -> None:
+    mistral = known_shape("hub:mistralai/Mistral-7B-v0.1")
+    assert mistral is not None
+    each = graph_bytes(mistral, 2)
+    resident = {
+        how: sum(resident_bytes(mistral, rank=16, item_bytes=2, **{how: True})) for how in ("full", "four_bits")
+    }
+    lora = sum(resident_bytes(mistral, rank=16, item_bytes=2))
+    cost = training_cost(mistral, **PLAN)
+    assert lora == cost.weight_bytes + cost.training_bytes
+    assert resident["four_bits"] < 0.4 * lora < lora < 0.2 * resident["full"]
+    for memory in (24 * GIB, 80 * GIB):
+        kept = tokens_that_fit(mistral, memory - lora, item_bytes=2) * each
+        assert GRAPH_SHARE * (memory - lora) - each <= kept <= GRAPH_SHARE * (memory - lora)
+    assert tokens_that_fit(mistral, 16 * GIB - resident["full"], item_bytes=2) == 1
 
 
 def test_work_counts_products_forward_and_back() -> None:
