@@ -96,7 +96,7 @@ class Train(Section):
     token_budget: int = Field(default=0, ge=0)
     """Padded tokens of one forward pass; 0 for what suits the device."""
     graph_tokens: int = Field(default=0, ge=0)
-    """Computed tokens whose graph fits in memory; a larger batch goes through GradCache. 0 for what suits the device."""
+    """Tokens whose graphs fit in memory; a larger batch goes through GradCache. 0 for what suits the device."""
 
     @field_validator("graded")
     @classmethod

@@ -67,7 +67,8 @@ FILLED = {
     "one, and two": [*([number] for number in range(2, 34)), [40, 41]],
     "one token of their own": [[*START, number] for number in range(40)],
     "one long row": [list(range(5, 5 + 75))],
-    "full": [list(range(5, 5 + 66))] * 2,
+    "full": [[number, *range(5, 27)] for number in range(2, 5)],
+    "room behind two rows": [[number, *range(5, 5 + length)] for number, length in enumerate((40, 32, 42))],
 }
 
 
@@ -179,9 +180,10 @@ def test_tokens_of_a_pass_are_counted_with_the_padding_that_it_needs() -> None:
     model, lengths = model_of("llama"), [len(row) - len(START) for row in ROWS]
     assert computed_tokens(model, ROWS) == len(START) + 4 * max(lengths)
     assert computed_tokens(model, ROWS, share=False) == 4 * max(map(len, ROWS))
+    assert computed_tokens(model_of("bert"), ROWS) == 4 * max(map(len, ROWS))
     use_packed_passes(model, CPU)
-    assert computed_tokens(model, ROWS) == len(START) + sum(lengths)
-    assert computed_tokens(model, ROWS, share=False) == sum(map(len, ROWS))
+    assert computed_tokens(model, ROWS) == few_sizes(len(START) + sum(lengths), 6) == 82
+    assert computed_tokens(model, ROWS, share=False) == few_sizes(sum(map(len, ROWS)), 6) == 140
 
 
 def test_rows_that_are_equal_or_short_keep_a_token_of_their_own() -> None:

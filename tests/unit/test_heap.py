@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ def test_pages_go_back_as_a_graph_grows_and_as_it_is_used_up(monkeypatch: pytest
     assert torch.equal(plain, spared)
     assert counted == [(0, 0), (10, 20)]
     assert len(times) == 21
+
+
+def test_a_graph_that_nobody_goes_back_through_is_freed() -> None:
+    start = torch.linspace(1, 2, 8, requires_grad=True)
+    with giving_back_freed_memory():
+        end = start.rsqrt()  # saves its output
+    alive = weakref.ref(end)
+    del end
+    assert alive() is None
+
+
+def test_weights_do_not_count_as_what_a_graph_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    times: list[None] = []
+    monkeypatch.setattr(heap, "STRIDE", MIB)
+    monkeypatch.setattr(heap, "give_back_freed_memory", lambda: times.append(None))
+    large = torch.nn.Linear(1024, 1024, bias=False).requires_grad_(False)  # 4 MiB
+    with giving_back_freed_memory():
+        large(torch.ones(1, 1024, requires_grad=True)).sum().backward()
+        assert not times
 
 
 def test_where_the_c_library_cannot_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,3 +149,13 @@ def test_rows_with_a_common_query_or_positive_are_alike() -> None:
     ]
     batch = token_batch(rows, tokenizer, contract_for(tokenizer), hard_negatives=0, seed=1, step=0)
     assert batch.alike_BB.tolist() == [[True, True, True], [True, True, False], [True, False, True]]
+
+
+def test_the_text_that_has_title_and_rest_is_no_negative_of_the_title() -> None:
+    tokenizer = tokenizer_of("llama")
+    rows = [
+        Example("Given a title, find the text", "Red foxes", ("live in woods",)),
+        Example("Find", "who eats hens", ("a wolf",), ("red foxes: live in woods.",)),
+    ]
+    batch = token_batch(rows, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=1, step=0)
+    assert batch.blocked_BM.tolist() == [[True, False, True], [False, True, False]]

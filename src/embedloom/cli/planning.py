@@ -119,8 +119,9 @@ def plan(run: Run, *, at_once: int = 1) -> Plan:
 
     from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, pass_tokens
     from embedloom.model.names import model_folder
+    from embedloom.model.packed import LONGEST
     from embedloom.model.shape import read_shape
-    from embedloom.train.estimate import resident_bytes, tokens_that_fit
+    from embedloom.train.estimate import graph_bytes, graph_room, resident_bytes
 
     settings, processes = run.recipe.train, run.processes
     # Sharded weights go to the device part by part, and never lie there whole.
@@ -148,8 +149,10 @@ def plan(run: Run, *, at_once: int = 1) -> Plan:
         full=settings.method == "full",
         four_bits=settings.method == "qlora",
     )
-    free = _memory(device) / at_once - sum(resident) / (processes.count if parted and processes else 1)
-    fits = tokens_that_fit(shape, free, item_bytes=dtype.itemsize, again=settings.checkpoint_layers)
+    room = graph_room(_memory(device) / at_once, sum(resident), sharded=parted)
+    attended = min(settings.max_length, LONGEST) if device.type == "cpu" else 0
+    each = graph_bytes(shape, dtype.itemsize, again=settings.checkpoint_layers, attended=attended)
+    fits = max(1, int(room / each))
     return Plan(
         settings=settings,
         base=base,

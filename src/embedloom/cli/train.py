@@ -63,7 +63,8 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
         GIB,
         GRAPH_SHARE,
         Cost,
-        tokens_that_fit,
+        graph_bytes,
+        graph_room,
         training_cost,
     )
 
@@ -114,8 +115,8 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
     for name, (tflops, memory) in DEVICES.items():
         resident = least.weight_bytes + least.training_bytes
         alone = resident < 0.9 * memory * GIB
-        free = memory * GIB * devices - resident * (devices if alone else 1)
-        here = cost(tokens_that_fit(shape, free, item_bytes=2, again=settings.checkpoint_layers))
+        room = devices * graph_room(memory * GIB, resident, sharded=not alone)
+        here = cost(int(room / graph_bytes(shape, 2, again=settings.checkpoint_layers)))
         fits = "" if alone else ", sharded: it does not fit on one"
         hours = _duration(here.hours(tflops, devices=devices))
         lines.append(

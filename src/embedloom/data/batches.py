@@ -93,6 +93,14 @@ def batches_of_one_kind(
         epoch += 1
 
 
+def own_texts(example: Example) -> set[str]:
+    """What no query of the row may have for its negative, normalised: its positives, and each with the query before it.
+
+    A row of a title and what stands below it means the text that has both.
+    """
+    return {normalised(text) for one in example.positives for text in (one, f"{example.query} {one}")}
+
+
 def choice(count: int, *, seed: int, step: int, row: int, what: str) -> int:
     """Which of `count` positives or negatives a row uses at a step: a function of its arguments."""
     return 0 if count == 1 else int(content_id("choice", seed, step, row, what), 16) % count
@@ -107,6 +115,4 @@ def _identities(example: Example) -> frozenset[str]:
     query = "q" + content_id(example.instruction, normalised(example.query))
     if example.family == CLASSIFICATION:
         return frozenset([query])
-    # A title and its rest, as a row, are the text that has both.
-    texts = (text for positive in example.positives for text in (positive, f"{example.query} {positive}"))
-    return frozenset([query, *("p" + content_id(normalised(text)) for text in texts)])
+    return frozenset([query, *("p" + content_id(text) for text in own_texts(example))])

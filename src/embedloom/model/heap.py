@@ -20,7 +20,7 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 LARGEST = 32 << 20
 """Bytes of a tensor that comes from the heap; glibc takes no higher value."""
 STRIDE = 128 << 20
-"""Bytes of a graph between which freed pages are given back."""
+"""Bytes that operations save for the way back, or take up again, between which freed pages are given back."""
 
 
 def keep_freed_memory() -> None:
@@ -56,15 +56,17 @@ def giving_back_freed_memory() -> Iterator[None]:
 
     passed = 0
 
-    def handed(tensor: Tensor) -> Tensor:
+    def count(tensor: Tensor) -> Tensor:
         nonlocal passed
-        passed += tensor.nbytes
+        # Weights are there all the time.
+        passed += 0 if isinstance(tensor, torch.nn.Parameter) else tensor.nbytes
         if passed >= STRIDE:
             passed = 0
             give_back_freed_memory()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(handed, handed):
+    # Detached: an operation that saved its own output as it is would keep itself alive.
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: count(tensor).detach(), count):
         yield
     give_back_freed_memory()
 

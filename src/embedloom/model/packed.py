@@ -1,8 +1,8 @@
 """Passes without padding: the rows of a pass lie end to end, and only attention tells them apart.
 
 What all rows begin with lies first, once. Every layer but attention works on tokens one by one, so it sees no padding
-and no beginning twice. Attention puts the tokens of each row into a block of their own, and multiplies there: on CPUs
-that is faster in bfloat16 than torch's kernel, which is made for long rows.
+to the longest row and no beginning twice. Attention puts the tokens of each row into a block of their own, and multiplies
+there: on CPUs that is faster in bfloat16 than torch's kernel, which is made for long rows.
 
 Filler makes the sizes of passes few: code is made for every new shape of a product and kept. It lies behind the ends of
 rows, where they don't see it, and in blocks of its own.
@@ -62,15 +62,15 @@ def packs(model: nn.Module, rows: Sequence[Sequence[int]]) -> bool:
 @dataclass(frozen=True, slots=True)
 class Packing:
     """Where the tokens of a pass lie. N tokens in all, B rows; R blocks of at most L tokens: the beginning's, those of
-    filler, which nobody reads, and one of each row, with perhaps some filler behind it.
+    filler, whose states are dropped, and one of each row, with perhaps some filler behind it.
 
     Attributes:
         ids_1N: token ids, the common beginning first.
         positions_1N: of each in its row.
         slots_RL: the token of each place in a block; 0 where there is none.
         places_N: each token's place, counted through all blocks.
-        last_R: the last token of each block; 0 of one without tokens.
-        token_BW: the token of each place in a whole row, its beginning included; 0 behind its end.
+        last_R: the last token of each row, in the place of its block, and any token in the others.
+        token_BW: the token of each place in a whole row, its beginning included; any behind its end.
         lengths_B: of the whole rows.
         beginning: how many tokens all rows begin with.
     """

@@ -13,7 +13,7 @@ import torch
 
 from embedloom.model.backbone import hidden_states, is_causal, pad_batch
 from embedloom.model.inputs import length_sorted
-from embedloom.model.packed import packed_states, packing, packs
+from embedloom.model.packed import TOKEN_BITS, few_sizes, packed_states, packing, packs
 from embedloom.model.pooling import pool
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ def row_vectors(
 
 
 def computed_tokens(model: nn.Module, rows: Sequence[Sequence[int]], *, share: bool = True) -> int:
-    """Tokens that go through the model in one pass over the rows, with the padding that it needs."""
-    common = shared_beginning(rows) if share else 0
-    if packs(model, rows):
-        return common + sum(len(row) - common for row in rows)
+    """Tokens that go through the model in one pass over the rows, with the padding or the filler that it needs."""
+    packed = packs(model, rows)
+    common = shared_beginning(rows) if share and (packed or _attends(model)) else 0
+    if packed:
+        return few_sizes(common + sum(len(row) - common for row in rows), TOKEN_BITS)
     return common + len(rows) * (max(map(len, rows)) - common)
 
 

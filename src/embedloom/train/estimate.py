@@ -19,9 +19,9 @@ DEVICES = {
 EFFICIENCY = 0.4
 """Share of the peak that a training is taken to reach."""
 
-GRAPH_SHARE = 0.6
-"""Share of a device's memory beside the weights that graphs may take; what a batch needs beyond it is computed twice
-(GradCache)."""
+GRAPH_SHARE, SHARDED_SHARE, LEAST_SHARE = 0.6, 0.4, 0.1
+"""What graphs may take; what a batch needs beyond it is computed twice (GradCache). A share of what a device's memory
+has beside the weights, or of the whole where these are sharded, and never less than the last of the whole."""
 
 FOUR_BITS = 0.516
 """Bytes of a weight of 4 bits with its share of the scales, which are quantized too (QLoRA)."""
@@ -133,17 +133,27 @@ def resident_bytes(
     return round(weights), trained * (12 + (1 if full else 2) * item_bytes)
 
 
-def tokens_that_fit(shape: Shape, free_bytes: float, *, item_bytes: int, again: bool = False) -> int:
-    """Tokens whose graph is kept where a device has so much memory beside what is resident; at least one."""
-    return max(1, int(GRAPH_SHARE * free_bytes / graph_bytes(shape, item_bytes, again=again)))
+def graph_room(memory: float, resident: float, *, sharded: bool = False) -> float:
+    """Bytes that graphs may take of a device's memory.
+
+    Args:
+        memory: of the device, or of this training's part in it.
+        resident: what the weights, the gradients and the optimizer have there.
+        sharded: whether that is spread over more or fewer devices; how many they are must not change the passes.
+    """
+    return SHARDED_SHARE * memory if sharded else max(GRAPH_SHARE * (memory - resident), LEAST_SHARE * memory)
 
 
-def graph_bytes(shape: Shape, item_bytes: int, *, again: bool = False) -> int:
+def graph_bytes(shape: Shape, item_bytes: int, *, again: bool = False, attended: int = 0) -> int:
     """Bytes of a token's graph: about 14 states of the width, 5 of the inner width and 4 of the heads a layer.
 
-    Layers that are computed `again` keep one state of the width.
+    Args:
+        shape: of the model.
+        item_bytes: of a state.
+        again: layers are computed again on the way back, and keep one state of the width.
+        attended: tokens whose weights in attention are kept for each token, as packed passes do; 0 where none are.
     """
     if again:
         return shape.layers * shape.hidden * item_bytes
-    heads = shape.heads * shape.head_dimension
-    return shape.layers * (14 * shape.hidden + 5 * shape.inner + 4 * heads) * item_bytes
+    heads = shape.heads * (4 * shape.head_dimension + attended)
+    return shape.layers * (14 * shape.hidden + 5 * shape.inner + heads) * item_bytes

@@ -99,8 +99,8 @@ def train(
         RunError: the folder holds the state of another training, or another process is gone.
     """
     shapes = [(name, list(p.shape), p.requires_grad) for name, p in backbone.named_parameters()]
-    # How much of a graph fits changes nothing but the work, and differs between machines.
-    told = {key: value for key, value in to_json(settings).items() if key != "graph_tokens"}
+    # How a batch goes through the model changes nothing but the work, and differs between machines.
+    told = {key: value for key, value in to_json(settings).items() if key not in {"graph_tokens", "token_budget"}}
     measured = [] if development is None else [development.identity, development.every]
     identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples], *measured)
     dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from embedloom.data.batches import choice
+from embedloom.data.batches import choice, own_texts
 from embedloom.data.words import normalised
 from embedloom.model.inputs import InputContract, token_ids
 from embedloom.train.loss import GradedPairs
@@ -63,7 +63,7 @@ def token_batch(
     for place, example in enumerate(examples):
         text = example.positives[choice(len(example.positives), seed=seed, step=step, row=place, what="positive")]
         positive.append(documents.setdefault(text, len(documents)))
-        own.append({normalised(text) for text in example.positives})
+        own.append(own_texts(example))
         if example.family in graded and example.high_score is not None:
             group = groups.setdefault(example.family, len(groups))
             pairs.append((place, positive[-1], example.high_score, group))
