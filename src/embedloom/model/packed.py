@@ -1,8 +1,8 @@
 """Passes without padding: the rows of a pass lie end to end, and only attention tells them apart.
 
 What all rows begin with lies first, once. Every layer but attention works on tokens one by one, so it sees no padding
-to the longest row and no beginning twice. Attention puts the tokens of each row into a block of their own, and multiplies
-there: on CPUs that is faster in bfloat16 than torch's kernel, which is made for long rows.
+to the longest row and no beginning twice. Attention puts the tokens of each row into a block of their own, and
+multiplies there: on CPUs that is faster in bfloat16 than torch's kernel, which is made for long rows.
 
 Filler makes the sizes of passes few: code is made for every new shape of a product and kept. It lies behind the ends of
 rows, where they don't see it, and in blocks of its own.
