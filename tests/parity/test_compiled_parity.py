@@ -10,6 +10,7 @@ from torch._dynamo.utils import counters
 
 from embedloom.model import compiled
 from embedloom.model.compiled import COMPILERS, compile_layers, pays_to_compile
+from embedloom.model.heap import giving_back_freed_memory
 from embedloom.model.packed import use_packed_passes
 from embedloom.model.passes import row_vectors
 from rank_cases import with_lora
@@ -63,6 +64,22 @@ def test_compiled_layers_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
             torch.testing.assert_close(
                 found, row_vectors(plain, rows, pooling="last", pad=0, device=CPU), atol=1e-5, rtol=1e-5
             )
+    assert counters["stats"]["unique_graphs"] == made
+
+
+def test_giving_memory_back_makes_no_code_anew() -> None:
+    torch._dynamo.reset()
+    model = trained("gemma3")
+    compile_layers(model)
+    counters.clear()
+    expected = [gradients(model, rows) for rows in (QUERIES, DOCUMENTS)]
+    made = counters["stats"]["unique_graphs"]
+    assert made > 0
+    for rows, (vectors, wanted) in zip((QUERIES, DOCUMENTS), expected, strict=True):
+        with giving_back_freed_memory():
+            found, got = gradients(model, rows)
+        assert torch.equal(found, vectors)
+        assert all(torch.equal(got[name], gradient) for name, gradient in wanted.items())
     assert counters["stats"]["unique_graphs"] == made
 
 

@@ -58,15 +58,21 @@ def giving_back_freed_memory() -> Iterator[None]:
 
     def count(tensor: Tensor) -> Tensor:
         nonlocal passed
-        # Weights are there all the time.
-        passed += 0 if isinstance(tensor, torch.nn.Parameter) else tensor.nbytes
+        passed += 0 if is_weight(tensor) else tensor.nbytes
         if passed >= STRIDE:
             passed = 0
             give_back_freed_memory()
         return tensor
 
-    # Detached: an operation that saved its own output as it is would keep itself alive.
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: count(tensor).detach(), count):
+    def is_weight(tensor: Tensor) -> bool:
+        whole = tensor if tensor._base is None else tensor._base
+        return isinstance(whole, torch.nn.Parameter)
+
+    def save(tensor: Tensor) -> Tensor:
+        # Detached: an operation that saved its own output as it is would keep itself alive.
+        return tensor if is_weight(tensor) else count(tensor).detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(save, count):
         yield
     give_back_freed_memory()
 
