@@ -125,11 +125,14 @@ def train_one_seed(run: Run, number: int) -> None:
 
 
 def _at_once(run: Run) -> list[int]:
-    """The trainings that have steps to do, if this machine has the cores and the memory to do them side by side."""
+    """The trainings that have steps to do, if this machine has several cores, and the memory to do them side by side.
+
+    More of them than there are cores take turns: with three on two, none of the cores waits for the last.
+    """
     from embedloom.train.state import steps_done
 
     runs = run.recipe.train.runs
-    if runs == 1 or run.processes is not None or cores() < runs:
+    if runs == 1 or run.processes is not None or cores() == 1:
         return []
     planned = plan(run)
     if planned.device.type != "cpu" or plan(run, at_once=runs).loop.token_budget < planned.loop.token_budget:
