@@ -63,6 +63,44 @@ def test_loss_is_the_formula(temperature: float, queries_too: bool, documents_to
     assert float(found) == pytest.approx(cosine_loss(queries, documents, positive, blocked, alike, objective), rel=1e-9)
 
 
+@pytest.mark.parametrize("rows", [None, [True, False, True, True]])
+def test_a_loss_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch, rows: list[bool] | None) -> None:
+    objective = Objective(0.2, query_negatives=True, document_negatives=True, false_negative_margin=0.3)
+    blocked, alike = torch.zeros(4, 7, dtype=torch.bool), torch.eye(4, dtype=torch.bool)
+    blocked[0, 3] = alike[0, 3] = alike[3, 0] = True
+    chosen = None if rows is None else torch.tensor(rows)
+
+    def found(scores: int) -> tuple[torch.Tensor, ...]:
+        monkeypatch.setattr("embedloom.train.loss.SCORES", scores)
+        queries = torch.tensor(unit(4, 1), requires_grad=True)
+        documents = torch.tensor(unit(7, 2), requires_grad=True)
+        loss = info_nce(queries, documents, torch.tensor([2, 0, 5, 1]), blocked, alike, objective, rows_B=chosen)
+        return loss.detach(), *torch.autograd.grad(loss, (queries, documents))
+
+    # Rows of 18 scores: all at once, three and one, one by one, and one where not even that fits.
+    whole, *parts = [found(scores) for scores in (1000, 54, 18, 1)]
+    for part in parts:
+        for one, expected in zip(part, whole, strict=True):
+            torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_scores_of_a_large_batch_are_not_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedloom.train.loss.SCORES", 700)
+    count = 50
+    saved: list[int] = []
+    queries = torch.nn.functional.normalize(torch.randn(count, 5), dim=-1).requires_grad_()
+    documents = torch.nn.functional.normalize(torch.randn(2 * count, 5), dim=-1).requires_grad_()
+    masks = torch.arange(count), torch.zeros(count, 2 * count, dtype=torch.bool), torch.eye(count, dtype=torch.bool)
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        info_nce(queries, documents, *masks, Objective())
+    assert sum(saved) < count * 2 * count / 4
+
+
 def test_the_margin_takes_the_false_negatives_away() -> None:
     query = torch.tensor([[1.0, 0.0]])
     documents = torch.nn.functional.normalize(torch.tensor([[1.0, 1.0], [1.0, 0.1], [0.0, 1.0]]), dim=-1)

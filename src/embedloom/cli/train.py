@@ -112,11 +112,11 @@ def _told(run: Run, rows: int | None, tokens: float | None, devices: int) -> lis
         f"time      if {EFFICIENCY:.0%} of the peak is reached; graphs beyond {GRAPH_SHARE:.0%} of the memory "
         "beside the weights are computed twice",
     ]
+    resident, each = least.weight_bytes + least.training_bytes, graph_bytes(shape, 2, again=settings.checkpoint_layers)
     for name, (tflops, memory) in DEVICES.items():
-        resident = least.weight_bytes + least.training_bytes
         alone = resident < 0.9 * memory * GIB
         room = devices * graph_room(memory * GIB, resident, sharded=not alone)
-        here = cost(int(room / graph_bytes(shape, 2, again=settings.checkpoint_layers)))
+        here = cost(int(room / each))
         fits = "" if alone else ", sharded: it does not fit on one"
         hours = _duration(here.hours(tflops, devices=devices))
         lines.append(

@@ -77,18 +77,21 @@ def loss_and_gradients(
     # New pages take time, a twentieth of such a step: only a batch whose graphs don't fit has to save memory.
     saves = device.type == "cpu" and len(kept) < len(groups)
     sparing = giving_back_freed_memory if saves else nullcontext
-    parts: list[Tensor] = []
-    for number in range(len(groups)):
+    again = sorted(set(range(len(groups))) - set(kept))
+    parts: dict[int, Tensor] = {}
+    # What is kept comes last, so that the other passes have the memory to themselves.
+    for number in [*again, *kept]:
         with torch.set_grad_enabled(number in kept), sparing():
-            parts.append(vectors_of(number))
+            parts[number] = vectors_of(number)
     counts = [sum(map(len, share)) for share in shares]
-    vectors_ND = ranks.gather(torch.cat([part.detach() for part in parts]), counts).requires_grad_()
+    ordered = [parts[number].detach() for number in range(len(groups))]
+    vectors_ND = ranks.gather(torch.cat(ordered), counts).requires_grad_()
     place = torch.argsort(torch.tensor([row for share in shares for group in share for row in group]))
     loss = loss_of(vectors_ND[place])
     loss.backward()  # type: ignore[no-untyped-call]
     assert vectors_ND.grad is not None
     gradients = torch.split(torch.split(vectors_ND.grad, counts)[ranks.rank], [len(share) for share in own])
-    order = [*kept, *sorted(set(range(len(groups))) - set(kept))]
+    order = [*kept, *again]
     for number in order:
         with sparing():
             part = parts[number] if number in kept else vectors_of(number)

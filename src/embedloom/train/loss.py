@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +18,9 @@ TEMPERATURE = 0.02
 
 GRADED_TEMPERATURE = 0.05
 """CoSENT's."""
+
+SCORES = 1 << 21
+"""Scores in memory at once: 2,048 rows with 4,096 documents are computed in four parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,23 +163,46 @@ def _cross_entropy(
     objective: Objective,
     rows_B: Tensor | None,
 ) -> Tensor:
-    own_BM = functional.one_hot(positive_B, len(d_MD)).bool()
-    scores = [q_BD @ d_MD.T]
-    left_out = [blocked_BM & ~own_BM]
+    """The mean over the rows, some of them at a time: all scores of a large batch are more than the graph of a pass."""
+    rows_R = torch.arange(len(q_BD), device=q_BD.device) if rows_B is None else rows_B.nonzero()[:, 0]
+
+    def of(rows_R: Tensor) -> Tensor:
+        return functional.cross_entropy(*_logits(q_BD, d_MD, positive_B, blocked_BM, alike_BB, objective, rows_R))
+
+    width = len(d_MD) * (1 + objective.document_negatives) + len(q_BD) * objective.query_negatives
+    parts = torch.split(rows_R, max(1, SCORES // width))
+    if len(parts) == 1:
+        return of(rows_R)
+    # Scores are made again on the way back: their product is nothing beside a pass.
+    sums = [checkpoint(of, part, use_reentrant=False, preserve_rng_state=False) * len(part) for part in parts]
+    return torch.stack(sums).sum() / len(rows_R)
+
+
+def _logits(
+    q_BD: Tensor,
+    d_MD: Tensor,
+    positive_B: Tensor,
+    blocked_BM: Tensor,
+    alike_BB: Tensor,
+    objective: Objective,
+    rows_R: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """What the rows' softmax is over, shape (rows, all that may count), and which is the positive's."""
+    q_RD, positive_R, blocked_RM = q_BD[rows_R], positive_B[rows_R], blocked_BM[rows_R]
+    own_RM = torch.zeros_like(blocked_RM).scatter_(1, positive_R[:, None], True)
+    scores = [q_RD @ d_MD.T]
+    left_out = [blocked_RM & ~own_RM]
     if objective.query_negatives:
-        scores.append(q_BD @ q_BD.T)
-        left_out.append(alike_BB | torch.eye(len(q_BD), dtype=torch.bool, device=alike_BB.device))
+        scores.append(q_RD @ q_BD.T)
+        left_out.append(alike_BB[rows_R].scatter(1, rows_R[:, None], True))
     if objective.document_negatives:
-        scores.append(d_MD[positive_B] @ d_MD.T)
-        left_out.append(blocked_BM | own_BM)
-    scores_BN, left_out_BN = torch.cat(scores, dim=1), torch.cat(left_out, dim=1)
+        scores.append(d_MD[positive_R] @ d_MD.T)
+        left_out.append(blocked_RM | own_RM)
+    scores_RN, left_out_RN = torch.cat(scores, dim=1), torch.cat(left_out, dim=1)
     if objective.false_negative_margin is not None:
-        ceiling_B1 = scores_BN.detach().gather(1, positive_B[:, None]) + objective.false_negative_margin
-        left_out_BN = left_out_BN | (scores_BN.detach() > ceiling_B1)
-    logits_BN = (scores_BN / objective.temperature).masked_fill(left_out_BN, -torch.inf)
-    if rows_B is not None:
-        logits_BN, positive_B = logits_BN[rows_B], positive_B[rows_B]
-    return functional.cross_entropy(logits_BN, positive_B)
+        ceiling_R1 = scores_RN.detach().gather(1, positive_R[:, None]) + objective.false_negative_margin
+        left_out_RN = left_out_RN | (scores_RN.detach() > ceiling_R1)
+    return (scores_RN / objective.temperature).masked_fill(left_out_RN, -torch.inf), positive_R
 
 
 def _cut(vectors_ND: Tensor, length: int) -> Tensor:
