@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from embedloom.model import heap
-from embedloom.model.heap import give_back_freed_memory, giving_back_freed_memory, keep_freed_memory
+from embedloom.model.backbone import best_dtype
+from embedloom.model.heap import give_back_freed_memory, giving_back_freed_memory, keep_few_kernels, keep_freed_memory
 
 MIB = 2**20
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
@@ -30,6 +31,26 @@ blocks = [bytearray(2**20) for _ in range(60)]
 before = resident()
 del blocks
 print(before - resident())
+"""
+
+PRODUCTS = """
+import os, sys
+import torch
+from embedloom.model.heap import give_back_freed_memory, keep_few_kernels
+
+def resident():
+    give_back_freed_memory()
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+torch.set_num_threads(1)
+if sys.argv[1] == "few":
+    keep_few_kernels()
+rows, weights = torch.ones(700, 64, dtype=torch.bfloat16), torch.ones(64, 64, dtype=torch.bfloat16)
+rows @ weights
+before = resident()
+for count in range(100, 700):
+    rows[:count] @ weights
+print(resident() - before)
 """
 
 
@@ -109,3 +130,30 @@ def test_what_was_freed_is_kept_for_the_next_pass() -> None:
         done = subprocess.run([sys.executable, "-c", FREED, how], capture_output=True, text=True, check=True)
         given_back[how] = int(done.stdout)
     assert given_back["keep"] < 5 < 50 < given_back["as it is"]
+
+
+@glibc
+@pytest.mark.skipif(best_dtype(torch.device("cpu")) != torch.bfloat16, reason="needs products of oneDNN")
+def test_kernels_of_shapes_that_are_long_past_are_forgotten() -> None:
+    grown = {}
+    for how in ("few", "as it is"):
+        done = subprocess.run(
+            [sys.executable, "-c", PRODUCTS, how], capture_output=True, text=True, check=True, env=_without_capacity()
+        )
+        grown[how] = float(done.stdout)
+    assert grown["few"] < grown["as it is"] / 3
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"])
+def test_how_many_kernels_are_kept_is_the_users_to_say(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(os, "environ", _without_capacity() | {name: "7"})
+    keep_few_kernels()
+    assert {key: value for key, value in os.environ.items() if "CAPACITY" in key} == {
+        name: "7",
+        "LRU_CACHE_CAPACITY": str(heap.KERNELS),
+    }
+
+
+def _without_capacity() -> dict[str, str]:
+    """The environment without what says how many kernels are kept: a model in this process may have said it."""
+    return {name: value for name, value in os.environ.items() if not name.endswith("CACHE_CAPACITY")}

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from embedloom.errors import MissingExtraError, ModelError
+from embedloom.model.heap import keep_few_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,6 +102,8 @@ def load_backbone(
         MissingExtraError: 4 bits are asked for without bitsandbytes.
     """
     more = _four_bits(device, dtype) if four_bits else {}
+    if device.type == "cpu":
+        keep_few_kernels()
     try:
         with quiet_loading():
             model: PreTrainedModel = AutoModel.from_pretrained(
