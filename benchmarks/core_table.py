@@ -46,7 +46,8 @@ def table(result: Mapping[str, Any]) -> str:
     seconds = [result["training"].get(model, {}).get("seconds") for model in models]
     lines.append(_line("training, minutes", "", *("" if one is None else f"{one / 60:,.0f}" for one in seconds)))
     parts = "; ".join(f"{row['set']} {row['part']}" for row in result["sets"] if row["part"])
-    return "\n".join(lines) + "\n" + (f"\nIn part: {parts}.\n" if parts else "")
+    notes = [f"Texts are cut at {result['max_length']} tokens.", *([f"In part: {parts}."] if parts else [])]
+    return "\n".join(lines) + f"\n\n{' '.join(notes)}\n"
 
 
 def _cells(cells: Mapping[str, Any], models: Sequence[str]) -> list[str]:

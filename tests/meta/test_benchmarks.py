@@ -55,6 +55,7 @@ def test_the_table_of_core_has_every_figure_with_its_interval() -> None:
     result = {
         "models": {"base": "registry:a", "both": "runs/both/model", "bm25": "bm25"},
         "baseline": "base",
+        "max_length": 192,
         "training": {"both": {"seconds": 2359.0}},
         "sets": rows,
         "families": {"retrieval": {"base": cell(float("nan"))}, "sts": rows[2]["models"]},
@@ -71,7 +72,7 @@ def test_the_table_of_core_has_every_figure_with_its_interval() -> None:
         "| above base |  |  | +20.0 [+17.0, +24.0] |  |\n"
         "| training, minutes |  |  | 39 |  |\n"
         "\n"
-        "In part: xquad 300 of 1,190 queries.\n"
+        "Texts are cut at 192 tokens. In part: xquad 300 of 1,190 queries.\n"
     )
 
 
