@@ -12,6 +12,7 @@ from tiny import WORDS, model_of, tokenizer_of
 if TYPE_CHECKING:
     from peft import PeftModel
 
+    from embedloom.model.inputs import InputContract
     from embedloom.records import Embedder
     from embedloom.train.development import Development, Measurement
     from embedloom.train.loop import Settings, StepLog
@@ -47,6 +48,7 @@ def toy_training(
     development: Development | None = None,
     on_measurement: Callable[[Measurement], None] | None = None,
     processes: Processes | None = None,
+    contract: InputContract | None = None,
 ) -> tuple[PeftModel, list[StepLog]]:
     """Trains LoRA weights, with dropout, partly by GradCache; returns the model and the log."""
     from embedloom.model.inputs import contract_for
@@ -57,10 +59,9 @@ def toy_training(
     model = add_lora(model_of("llama"), rank=4, alpha=8, dropout=dropout, seed=0)
     if processes is not None and processes.weights == "replicated":
         model.to(processes.device)
-    contract = contract_for(tokenizer)
     logs = train(
-        model, tokenizer, contract, examples, settings, folder, development=development, on_step=on_step,
-        on_measurement=on_measurement, processes=processes,
+        model, tokenizer, contract or contract_for(tokenizer), examples, settings, folder, development=development,
+        on_step=on_step, on_measurement=on_measurement, processes=processes,
     )  # fmt: skip
     return model, logs
 

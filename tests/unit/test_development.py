@@ -117,7 +117,8 @@ def test_measuring_changes_no_digit_of_the_training(tmp_path: Path) -> None:
     assert weights(trained(fresh(), tmp_path / "plain")) == weights(plain)
 
 
-def test_the_measured_vectors_are_the_encoders(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prompt", ["instruction", "prefix", "both", "none"])
+def test_the_measured_vectors_are_the_encoders(tmp_path: Path, prompt: str) -> None:
     seen: list[np.ndarray] = []
 
     def measure(model: Embedder) -> dict[str, float]:
@@ -126,9 +127,10 @@ def test_the_measured_vectors_are_the_encoders(tmp_path: Path) -> None:
         assert model.dimension == seen[-1].shape[1]
         return {"set": 0.0}
 
-    model, _ = toy_training(tmp_path, development=Development(measure, 100, ""))
     tokenizer = tokenizer_of("llama")
-    encoder = Encoder(model, tokenizer, contract_for(tokenizer), name="", fingerprint="")
+    contract = contract_for(tokenizer, prompt=prompt)
+    model, _ = toy_training(tmp_path, contract=contract, development=Development(measure, 100, ""))
+    encoder = Encoder(model, tokenizer, contract, name="", fingerprint="")
     queries = encoder.encode_queries([example.query for example in EXAMPLES], "Find it")
     np.testing.assert_allclose(seen[2], queries, atol=1e-6)
     np.testing.assert_allclose(

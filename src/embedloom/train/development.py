@@ -81,7 +81,7 @@ class ModelInTraining:
 
     def encode_documents(self, texts: Sequence[str], *, progress: Progress | None = None) -> Vectors:
         """Unit vectors of documents, shape (len(texts), dimension), float32."""
-        return self._encode(texts, progress)
+        return self._encode([self._contract.document_text(text) for text in texts], progress)
 
     def _encode(self, texts: Sequence[str], progress: Progress | None) -> Vectors:
         engine, share = self._engine, self._engine.shares_beginnings
