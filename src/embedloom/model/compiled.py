@@ -1,13 +1,15 @@
 """A decoder's layers as compiled code: what stands between the matrix products becomes a few loops over memory.
 
 In bfloat16 the products are fast, and norms, rotary positions and gates take half of the time as operations of their
-own. Lengths stay variables of the code. It is made in the first passes, for what they bring; a later pass of a kind
-that was not among them is computed as if nothing were compiled, since making code takes longer than it.
+own. Lengths stay variables of the code. It is made in the first passes with a graph, and in the first without one, for
+what they bring; a later pass of a kind that was not among them is computed as if nothing were compiled, since making
+code takes longer than it.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FIRST_PASSES = 24
-"""Passes that may make code: those of a first step, in training and on a development set."""
+"""Passes of each kind that may make code: with a graph, without one, and on a development set."""
 COMPILERS = ("g++", "clang++", "c++")
 
 
@@ -50,15 +52,16 @@ def compile_layers(model: nn.Module) -> None:
 
 
 class _FirstPasses:
-    """Lets passes make code until there were enough."""
+    """Lets passes make code until there were enough of their kind: each has code of its own."""
 
     def __init__(self) -> None:
-        self._passes = 0
+        self._passes: Counter[tuple[bool, bool]] = Counter()
         self._stance: Any = None
 
-    def begin(self, *_: Any) -> None:
-        self._passes += 1
-        if self._passes > FIRST_PASSES:
+    def begin(self, model: nn.Module, *_: Any) -> None:
+        kind = torch.is_grad_enabled(), model.training
+        self._passes[kind] += 1
+        if self._passes[kind] > FIRST_PASSES:
             self._stance = torch.compiler.set_stance("eager_on_recompile")
             self._stance.__enter__()
 
