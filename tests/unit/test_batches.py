@@ -169,3 +169,5 @@ def test_a_remainder_too_small_for_a_batch_stands_with_the_last_kind() -> None:
     assert sorted(row for batch in taken for row in batch) == list(range(10))
     with pytest.raises(DataError, match="fewer than one batch"):
         next(batches_of_one_kind(examples[:4], batch_size=5, seed=3))
+    with pytest.raises(DataError, match="2 training rows are fewer than one batch of 5"):
+        next(batches_of_one_kind(examples[:2], batch_size=5, seed=3))

@@ -98,7 +98,7 @@ def answered_rows(settings: Mine, rows: Sequence[Example], passages: Iterable[Do
     written = {row.id for row in rows if row.passage_id and row.family != "grounded-sts"}
     if settings.rows == "written":
         return written
-    from embedloom.search.known import same
+    from embedloom.data.words import same
 
     answers: dict[str, list[str]] = {}
     for row in rows:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from embedloom.data.neighbours import nearest_rows, side_by_side
-from embedloom.data.words import normalised
+from embedloom.data.words import same
 from embedloom.errors import DataError
 from embedloom.records import CLASSIFICATION, Example, content_id
 
@@ -84,7 +84,7 @@ def batches_of_one_kind(
         batches([examples[row] for row in rows], batch_size=batch_size, seed=seed, neighbourhood=neighbourhood)
         for rows in groups
     ]
-    turns = [number for number, rows in enumerate(groups) for _ in range(round(len(rows) / batch_size))]
+    turns = [number for number, rows in enumerate(groups) for _ in range(max(1, round(len(rows) / batch_size)))]
     epoch = 0
     while True:
         for turn in _shuffled(len(turns), seed, epoch):
@@ -98,7 +98,7 @@ def own_texts(example: Example) -> set[str]:
 
     A row of a title and what stands below it means the text that has both.
     """
-    return {normalised(text) for one in example.positives for text in (one, f"{example.query} {one}")}
+    return {same(text) for one in example.positives for text in (one, f"{example.query} {one}")}
 
 
 def choice(count: int, *, seed: int, step: int, row: int, what: str) -> int:
@@ -112,7 +112,7 @@ def _shuffled(count: int, seed: int, epoch: int) -> list[int]:
 
 
 def _identities(example: Example) -> frozenset[str]:
-    query = "q" + content_id(example.instruction, normalised(example.query))
+    query = "q" + content_id(example.instruction, same(example.query))
     if example.family == CLASSIFICATION:
         return frozenset([query])
     return frozenset([query, *("p" + content_id(text) for text in own_texts(example))])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 UNSPACED = (
     "\u0e00-\u0eff"  # Thai, Lao
@@ -20,6 +21,8 @@ UNSPACED = (
     "\U00020000-\U0003ffff"
 )
 """Character ranges of the scripts written without spaces, for the inside of a regular expression's brackets."""
+REMEMBERED = 1024
+"""Texts whose words are remembered: what is near one query is near the next."""
 _LAST_SPACED = "\u0dff"
 _LETTER = re.compile(f"[{UNSPACED}]")
 # Vowel signs and tone marks belong to the letter before them; \w leaves them out, and would cut Hindi or Thai in
@@ -62,6 +65,12 @@ def words(text: str) -> list[str]:
 def normalised(text: str) -> str:
     """Words joined by one space: equal for texts that differ in case, marks, punctuation or white space alone."""
     return " ".join(words(text))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def same(text: str) -> str:
+    """What two texts have in common that count as the same; a text without words is itself."""
+    return normalised(text) or collapse(text)
 
 
 def unspaced_share(text: str) -> float:

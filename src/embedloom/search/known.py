@@ -6,15 +6,11 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from embedloom.data.words import collapse, normalised
+from embedloom.data.words import same
 from embedloom.records import Document, Example
-
-REMEMBERED = 1024
-"""Texts whose words are remembered: what is near one query is near the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +63,6 @@ class KnownPositives:
         places = np.searchsorted(self._hashes, looked_up)
         inside = places < len(self._hashes)
         return bool(np.any(self._hashes[places[inside]] == looked_up[inside]))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def same(text: str) -> str:
-    """What two texts have in common that count as the same; a text without words is itself."""
-    return normalised(text) or collapse(text)
 
 
 def _hash(query: str, kind: str, value: str) -> int:

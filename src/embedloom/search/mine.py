@@ -12,8 +12,9 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Protocol, runtime_checkable
 
+from embedloom.data.words import same
 from embedloom.records import Document, Example, Hit, Progress, content_id
-from embedloom.search.known import Known, KnownPositives, known_answers, same
+from embedloom.search.known import Known, KnownPositives, known_answers
 
 ROWS_AT_ONCE = 1024
 """Rows that are searched for together: a pass over the corpus each, and their hits' texts in memory."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from embedloom.data.batches import choice, own_texts
-from embedloom.data.words import normalised
+from embedloom.data.words import same
 from embedloom.model.inputs import InputContract, token_ids
 from embedloom.train.loss import GradedPairs
 
@@ -76,8 +76,8 @@ def token_batch(
             document = documents.setdefault(text, len(documents))
             if place in rows_with_scores and example.low_score is not None:
                 pairs.append((place, document, example.low_score, groups[example.family]))
-    blocked_BM = _in_common(own, [{normalised(text)} for text in documents])
-    asked = [{normalised(example.query)} for example in examples]
+    blocked_BM = _in_common(own, [{same(text)} for text in documents])
+    asked = [{same(example.query)} for example in examples]
     alike_BB = _in_common(asked, asked) | _in_common(own, own)
     queries = [contract.query_text(example.query, example.instruction) for example in examples]
     texts = [contract.document_text(document) for document in documents]
