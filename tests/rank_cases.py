@@ -161,12 +161,17 @@ def training(
         if log.step == stop and not harm:
             raise Stop
 
+    # Machines with unlike memory: all do what the least can.
+    settings = replace(
+        SETTINGS,
+        steps=steps,
+        token_budget=SETTINGS.token_budget + 64 * processes.rank,
+        graph_tokens=SETTINGS.graph_tokens + 100 * processes.rank,
+    )
     model = None
     logs: list[StepLog] = []
     with contextlib.suppress(Stop):
-        model, logs = toy_training(
-            Path(folder), replace(SETTINGS, steps=steps), on_step=on_step, dropout=dropout, processes=processes
-        )
+        model, logs = toy_training(Path(folder), settings, on_step=on_step, dropout=dropout, processes=processes)
     trained = [] if model is None else [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     # DeepSpeed puts weights together for the state alone.
     weights = {} if processes.weights == "zero" else {name: _whole(p.detach()).cpu() for name, p in trained}

@@ -138,3 +138,17 @@ def test_gradcache_and_ranks_have_the_gradients_of_one_graph(tmp_path: Path, ran
         assert all(gradient.abs().max() > 0 for gradient in expected.values())
         for name, gradient in expected.items():
             torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_graded_pairs_in_parts_have_the_loss_and_gradient_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(scores: int) -> tuple[torch.Tensor, ...]:
+        monkeypatch.setattr("embedloom.train.loss.SCORES", scores)
+        q, d = unit(7, 1).requires_grad_(), unit(7, 2).requires_grad_()
+        # The first pair has none below it: its part adds nothing, and no gradient.
+        loss = cosent(q, d, pairs([0.0, 5.0, 2.5, 2.5, 4.0, 1.0, 3.0], [0, 0, 0, 0, 1, 1, 1]), Objective())
+        return loss.detach(), *torch.autograd.grad(loss, (q, d))
+
+    whole, *parts = [found(scores) for scores in (1000, 21, 7, 1)]
+    for part in parts:
+        for one, expected in zip(part, whole, strict=True):
+            torch.testing.assert_close(one, expected, rtol=1e-12, atol=1e-14)

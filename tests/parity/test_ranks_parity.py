@@ -97,7 +97,7 @@ def test_dropout_is_that_of_one_graph_with_the_ranks_masks(tmp_path: Path, ranks
         same_gradients(found["gradients"], gradients_of(model))
 
 
-@pytest.mark.parametrize("graph_tokens", [0, ALL])
+@pytest.mark.parametrize("graph_tokens", [0, 100, ALL])
 def test_sharded_weights_have_the_gradients_of_whole_ones(tmp_path: Path, ranks: Ranks, graph_tokens: int) -> None:
     """FSDP2: each process holds half of the weights; a rank without a row computes for the others' sake."""
     for rows in (9, 1):

@@ -197,3 +197,19 @@ def test_the_text_that_has_title_and_rest_is_no_negative_of_the_title() -> None:
     ]
     batch = token_batch(rows, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=1, step=0)
     assert batch.blocked_BM.tolist() == [[True, False, True], [False, True, False]]
+
+
+def test_texts_that_differ_in_symbols_alone_are_others() -> None:
+    tokenizer = tokenizer_of("llama")
+    rows = [Example("Name the mood", "red fox", ("\U0001f44d",), ("\U0001f44e",))]
+    batch = token_batch(rows, tokenizer, contract_for(tokenizer), hard_negatives=1, seed=1, step=0)
+    assert batch.blocked_BM.tolist() == [[True, False]]
+
+
+def test_a_matryoshka_loss_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = torch.tensor([2, 0, 5, 1]), torch.zeros(4, 7, dtype=torch.bool), torch.eye(4, dtype=torch.bool)
+    vectors = torch.tensor(unit(4, 1)), torch.tensor(unit(7, 2))
+    objective = Objective(temperature=0.2, dimensions=(2, 5))
+    whole = info_nce(*vectors, *masks, objective)
+    monkeypatch.setattr("embedloom.train.loss.SCORES", 15)
+    assert float(info_nce(*vectors, *masks, objective)) == pytest.approx(float(whole), rel=1e-12)

@@ -15,7 +15,7 @@ from embedloom.model.inputs import contract_for
 from embedloom.train.checkpoint import Origin, save_checkpoint
 from embedloom.train.loop import Settings, StepLog, train
 from embedloom.train.lora import add_lora, averaged, merged, train_all
-from embedloom.train.state import steps_done
+from embedloom.train.state import load_state, steps_done
 from tiny import model_of, tokenizer_of
 from toy_training import EXAMPLES, SETTINGS, figures, toy_training, weights
 
@@ -167,3 +167,28 @@ def test_adapters_go_where_they_are_asked_for() -> None:
     assert trained == {"q_proj", "v_proj"}
     with pytest.raises(ModelError, match=r"no layer is named .*'query'.*; linear layers are down_proj, gate_proj"):
         add_lora(model_of("llama"), rank=4, alpha=8, dropout=0.0, seed=0, targets=["query"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_are_no_numbers_end_the_training_with_a_sentence(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, clip=1e30, save_every=1)
+    with pytest.raises(RunError, match=r"of step \d+ .*lower train\.learning_rate"):
+        toy_training(tmp_path, settings)
+    state = load_state(tmp_path)
+    if state is not None:
+        assert all(bool(copy.isfinite().all()) for copy in state["copies"])
+
+
+def test_how_the_work_is_cut_can_be_changed_in_the_middle(tmp_path: Path) -> None:
+    whole, logs = toy_training(tmp_path / "whole")
+
+    def stop(log: StepLog) -> None:
+        if log.step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_training(tmp_path / "parts", on_step=stop)
+    other = dataclasses.replace(SETTINGS, save_every=4, token_budget=128, graph_tokens=200)
+    resumed, again = toy_training(tmp_path / "parts", other)
+    assert figures(again) == figures(logs)
+    assert weights(resumed) == weights(whole)

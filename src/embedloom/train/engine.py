@@ -44,6 +44,10 @@ class Ranks:
         """The value of rank 0, in every process."""
         return value
 
+    def least(self, value: int) -> int:
+        """The lowest value of all processes, in every process."""
+        return value
+
     def backward(self, vectors_ND: Tensor, gradient_ND: Tensor, *, last: bool) -> None:
         """Adds to the gradients of the weights; `last` is the last time in a step."""
         vectors_ND.backward(gradient_ND)  # type: ignore[no-untyped-call]
@@ -103,6 +107,12 @@ class OneOfSeveral(Engine):
         told = torch.tensor([value], dtype=torch.float64)
         torch.distributed.broadcast(told, src=0)
         return float(told)
+
+    def least(self, value: int) -> int:
+        """The lowest value of all processes, in every process."""
+        told = torch.tensor([value])
+        torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MIN)
+        return int(told)
 
 
 class Replicated(OneOfSeveral):

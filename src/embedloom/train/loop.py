@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,10 @@ class Settings:
     graph_tokens: int = 6144
 
 
+DIVERGED = "lower train.learning_rate or raise train.warmup; the training then begins anew"
+"""What to do where the weights are no numbers any more. No state of such weights is saved."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepLog:
     """What one step did. `tokens` counts no padding."""
@@ -100,15 +105,23 @@ def train(
     """
     shapes = [(name, list(p.shape), p.requires_grad) for name, p in backbone.named_parameters()]
     # How a batch goes through the model changes nothing but the work, and differs between machines.
-    told = {key: value for key, value in to_json(settings).items() if key not in {"graph_tokens", "token_budget"}}
+    work = {"graph_tokens", "token_budget", "save_every"}
+    told = {key: value for key, value in to_json(settings).items() if key not in work}
     measured = [] if development is None else [development.identity, development.every]
     identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples], *measured)
     dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
     engine = engine_for(backbone, processes, weight_decay=settings.weight_decay)
+    # What the least of the machines has memory for: all processes do the same passes, in the same order.
+    settings = replace(
+        settings,
+        token_budget=engine.least(settings.token_budget),
+        graph_tokens=engine.least(settings.graph_tokens),
+    )
     done, best = _resume(folder, identity, engine)
     logs = [log for log in read_records(folder / LOG_FILE, StepLog) if log.step < done] if done else []
     if processes is not None:
-        processes.agree("the training", f"{identity} at step {done}")
+        dtype = next(backbone.parameters()).dtype
+        processes.agree("the training", f"{identity} at step {done} in {str(dtype).removeprefix('torch.')}")
     writes = engine.rank == 0
     if writes:
         _cut(folder, done, best, logs)
@@ -204,8 +217,12 @@ def _step(
         graph_tokens=settings.graph_tokens,
         ranks=engine,
     )
+    if not math.isfinite(loss):
+        raise RunError(f"the loss of step {step + 1} is {loss}; {DIVERGED}")
     rate = learning_rate(step, peak=settings.learning_rate, warmup=settings.warmup, steps=settings.steps)
     norm = engine.step(rate, settings.clip)
+    if not math.isfinite(norm):
+        raise RunError(f"the gradient of step {step + 1} has the norm {norm}; {DIVERGED}")
     return StepLog(step, loss, norm, rate, batch.tokens, time.perf_counter() - started)
 
 

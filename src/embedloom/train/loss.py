@@ -102,14 +102,18 @@ def cosent(q_BD: Tensor, d_MD: Tensor, graded: GradedPairs, objective: Objective
         log(1 + the sum of exp((cosine of the lower - cosine of the higher) / temperature) over all two pairs of a group
         with different scores), the mean over the objective's dimensions.
     """
-    same_PP = graded.group_P[:, None] == graded.group_P[None, :]
-    lower_PP = same_PP & (graded.score_P[:, None] > graded.score_P[None, :])
+    score_P, group_P = graded.score_P, graded.group_P
 
     def ranked(q_BD: Tensor, d_MD: Tensor) -> Tensor:
         cosines_P = (q_BD[graded.query_P] * d_MD[graded.document_P]).sum(dim=1) / objective.graded_temperature
-        differences_PP = (cosines_P[None, :] - cosines_P[:, None]).masked_fill(~lower_PP, -torch.inf)
-        none = differences_PP.new_zeros(1)
-        return torch.logsumexp(torch.cat([none, differences_PP.flatten()]), dim=0)
+
+        def of(pairs_R: Tensor) -> Tensor:
+            lower_RP = (group_P[pairs_R, None] == group_P[None, :]) & (score_P[pairs_R, None] > score_P[None, :])
+            differences_RP = (cosines_P[None, :] - cosines_P[pairs_R, None]).masked_fill(~lower_RP, -torch.inf)
+            return torch.logsumexp(differences_RP.flatten(), dim=0)
+
+        parts = _in_parts(of, torch.arange(len(score_P), device=score_P.device), len(score_P))
+        return torch.logsumexp(torch.stack([cosines_P.new_zeros(()), *parts]), dim=0)
 
     return _over_dimensions(ranked, q_BD, d_MD, objective)
 
@@ -163,19 +167,26 @@ def _cross_entropy(
     objective: Objective,
     rows_B: Tensor | None,
 ) -> Tensor:
-    """The mean over the rows, some of them at a time: all scores of a large batch are more than the graph of a pass."""
     rows_R = torch.arange(len(q_BD), device=q_BD.device) if rows_B is None else rows_B.nonzero()[:, 0]
 
-    def of(rows_R: Tensor) -> Tensor:
-        return functional.cross_entropy(*_logits(q_BD, d_MD, positive_B, blocked_BM, alike_BB, objective, rows_R))
+    def of(some_R: Tensor) -> Tensor:
+        logits_RN, positive_R = _logits(q_BD, d_MD, positive_B, blocked_BM, alike_BB, objective, some_R)
+        summed = len(some_R) < len(rows_R)
+        return functional.cross_entropy(logits_RN, positive_R, reduction="sum" if summed else "mean")
 
     width = len(d_MD) * (1 + objective.document_negatives) + len(q_BD) * objective.query_negatives
-    parts = torch.split(rows_R, max(1, SCORES // width))
+    parts = _in_parts(of, rows_R, width)
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum() / len(rows_R)
+
+
+def _in_parts(of: Callable[[Tensor], Tensor], rows_R: Tensor, width: int) -> list[Tensor]:
+    """What comes of rows with so many scores each, some of them at a time: all of a large batch are more than the graph
+    of a pass."""
+    parts = torch.split(rows_R, max(1, SCORES // max(1, width)))
     if len(parts) == 1:
-        return of(rows_R)
+        return [of(rows_R)]
     # Scores are made again on the way back: their product is nothing beside a pass.
-    sums = [checkpoint(of, part, use_reentrant=False, preserve_rng_state=False) * len(part) for part in parts]
-    return torch.stack(sums).sum() / len(rows_R)
+    return [checkpoint(of, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
 
 
 def _logits(
