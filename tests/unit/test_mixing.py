@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedloom.cli.developing import development
-from embedloom.cli.mixing import HELD_OUT, mix
+from embedloom.cli.mixing import HELD_OUT, hold_out, mix
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
 from embedloom.recipe import load_recipe
@@ -144,3 +144,15 @@ def test_a_development_set_may_not_be_the_test(tmp_path: Path) -> None:
 def test_without_development_sets_nothing_is_measured(tmp_path: Path) -> None:
     rows = source(tmp_path / "rows.jsonl", 6)
     assert development(mixed(tmp_path / "run", [{"data": f"path:{rows}", "instruction": "Answer"}])) is None
+
+
+def test_rows_of_one_passage_are_held_out_together() -> None:
+    rows = [
+        Example("Answer", f"question {n}", (f"Passage {n % 10} is long.",), family="grounded", passage_id=f"p{n % 10}")
+        for n in range(40)
+    ]
+    held, left, repeats = hold_out([(rows, 1.0)], 0.1, 3)
+    assert len({row.passage_id for row in held}) == 1
+    assert len(held) == 4
+    assert [row.id for part, _ in left for row in part] == [row.id for row in rows if row not in held]
+    assert not repeats

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedloom.cli.corpus import drawn, weighted
+from embedloom.cli.corpus import weighted
 from embedloom.cli.curating import CURATED, contents, evaluation_sets
 from embedloom.cli.pipeline import Run
 from embedloom.cli.row_sources import PASSAGE_FILE, PASSAGES, new_rows, passages_of
 from embedloom.errors import RecipeError
-from embedloom.records import CLASSIFICATION, Example, Reject
+from embedloom.records import CLASSIFICATION, Example, Reject, content_id
 from embedloom.run import file_hash, read_records, write_records
 
 STAGE = "mix"
@@ -68,6 +68,8 @@ def hold_out(
 ) -> tuple[list[Example], list[tuple[list[Example], float]], list[Reject]]:
     """Takes a share of all rows away to measure on, and with them every row that repeats one of those.
 
+    Rows that were written for one passage are held out together.
+
     Args:
         parts: rows with the weight of their source, no row twice.
         share: of all rows, at least one.
@@ -80,8 +82,15 @@ def hold_out(
     from embedloom.data.evaluation_texts import EvaluationText
 
     every = [row for part, _ in parts for row in part]
-    held = list(drawn(every, max(1, round(share * len(every))), seed, "held out")) if every else []
-    own = {row.id for row in held}
+    of_one_passage: dict[str, list[str]] = {}
+    for row in every:
+        of_one_passage.setdefault(row.passage_id or row.id, []).append(row.id)
+    own: set[str] = set()
+    for row in sorted(every, key=lambda row: content_id("held out", seed, row.id)):
+        if own and len(own) >= round(share * len(every)):
+            break
+        own |= set(of_one_passage[row.passage_id or row.id])
+    held = [row for row in every if row.id in own]
     index = contamination(
         EvaluationText("the held-out rows", side, text)
         for row in held
