@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,23 @@ def test_a_local_language_model_by_its_folder(tmp_path: Path) -> None:
     (tmp_path / "m" / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelError, match="no causal language model that can be read"):
         open_llm(f"local:path:{tmp_path / 'm'}", **SAMPLING)
+
+
+def test_a_hub_models_weights_are_not_fetched_where_nobody_wants_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    asked: list[object] = []
+
+    def fetched(*_: object, allow_patterns: object, **__: object) -> str:
+        asked.append(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetched)
+    assert model_folder("hub:a/b") == model_folder("hub:a/b", weights=False) == tmp_path
+    assert asked[0] is None
+    patterns = asked[1]
+    assert isinstance(patterns, list)
+    wanted = ["config.json", "tokenizer.json", "tokenizer.model", "vocab.txt", "model.safetensors"]
+    assert [any(fnmatch(name, pattern) for pattern in patterns) for name in wanted] == [True] * 4 + [False]

@@ -154,7 +154,7 @@ def _lengths(recipe: Recipe, rows: Sequence[Example], *, mined: set[str]) -> tup
     from embedloom.model.names import model_folder
 
     settings = recipe.train
-    tokenizer = load_tokenizer(model_folder(settings.base))
+    tokenizer = load_tokenizer(model_folder(settings.base, weights=False))
     contract = training_contract(settings, tokenizer)
     texts: list[str] = []
     for row in rows:

@@ -129,7 +129,7 @@ def _shape(base: str) -> Shape:
     from embedloom.model.names import model_folder
     from embedloom.model.shape import known_shape, read_shape
 
-    return known_shape(base) or read_shape(model_folder(base))
+    return known_shape(base) or read_shape(model_folder(base, weights=False))
 
 
 def _duration(hours: float) -> str:

@@ -9,13 +9,17 @@ from embedloom.errors import ModelError
 from embedloom.hub import hub_folder
 from embedloom.model.registry import REGISTRY, registry_folder
 
+WITHOUT_WEIGHTS = ["*.json", "*.model", "*.txt", "*.jinja"]
+"""Files of a hub's model that tell its shape and how it reads texts."""
 
-def model_folder(name: str, notice: Callable[[str], None] | None = None) -> Path:
+
+def model_folder(name: str, notice: Callable[[str], None] | None = None, *, weights: bool = True) -> Path:
     """The local folder of a model by its name; a `hub:` model is fetched, or taken from the hub's cache.
 
     Args:
         name: the model's name with its scheme, or a path.
         notice: called with a line that the user should see (a licence).
+        weights: whether they are wanted; else configuration and tokenizer alone are fetched.
 
     Raises:
         ModelError: there is no such model; names what can be written instead.
@@ -26,7 +30,7 @@ def model_folder(name: str, notice: Callable[[str], None] | None = None) -> Path
     if scheme == "registry":
         return registry_folder(rest, notice)
     if scheme == "hub":
-        return hub_folder(rest, "model", ModelError)
+        return hub_folder(rest, "model", ModelError, files=None if weights else WITHOUT_WEIGHTS)
     if scheme != "path":
         raise ModelError(f"model {name!r}: unknown scheme {scheme!r}; expected registry:, hub: or path:")
     folder = Path(rest).expanduser()
