@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -60,13 +60,13 @@ class Train(Section):
     """Other queries of the batch count as negatives too."""
     document_negatives: bool = False
     """Other documents of the batch count as negatives of a row's positive too."""
-    false_negative_margin: float | None = None
+    false_negative_margin: float | None = Field(default=None, ge=0)
     """Negatives whose cosine is above the positive's plus this are left out; all stay if it is not given."""
     graded: list[str] = []
     """Families, such as "sts", whose rows with scores are ranked by them (CoSENT) in place of InfoNCE."""
     graded_temperature: float = Field(default=0.05, gt=0)
-    dimensions: list[int] = []
-    """Lengths to which vectors may be cut later (Matryoshka); empty for the whole length alone."""
+    dimensions: list[Annotated[int, Field(gt=0)]] = []
+    """Lengths to which vectors may be cut later (Matryoshka), beside the whole; empty for the whole length alone."""
     hard_negatives: int = Field(default=1, ge=0)
     max_length: int = Field(default=512, ge=8)
     """Tokens of a text in training."""
@@ -88,7 +88,7 @@ class Train(Section):
     seed: int = Field(default=0, ge=0)
     """Added to the recipe's: another training on the same data."""
     runs: int = Field(default=1, gt=0)
-    """Trainings from as many seeds, whose weights are averaged: better than any of them, at their cost. On a CPU they
+    """Trainings from as many seeds, whose weights are averaged: near the best or better, at their cost. On a CPU they
     go side by side, each on its share of the cores; else one after the other."""
     tracker: Literal["none", "tensorboard", "trackio"] = "none"
     """Where loss, gradient norm, learning rate, tokens/s and development figures are shown while the training runs."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from pathlib import Path
 from typing import Any
 
 
@@ -49,6 +50,31 @@ class Processes(ProcessPoolExecutor):
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory(cgroup: Path = Path("/proc/self/cgroup"), limits: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of memory that this process may use: the machine's, or less where its container is allowed less.
+
+    Args:
+        cgroup: file that names the process' control groups.
+        limits: folder with the groups' limits.
+    """
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    lines = cgroup.read_text(encoding="utf-8").splitlines() if cgroup.is_file() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if not controllers:
+            top, name = limits, "memory.max"
+        elif controllers == "memory":
+            top, name = limits / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # A group is bound by those above it, too. Inside a container its own stands at the top.
+        group = top / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(top) and (folder / name).is_file():
+                said = (folder / name).read_text(encoding="ascii").strip()
+                found += [int(said)] if said.isdigit() else []
+    return min(found)
 
 
 def threads_of_each(processes: int) -> int:

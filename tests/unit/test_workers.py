@@ -6,11 +6,12 @@ import os
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedloom.workers import Processes
+from embedloom.workers import Processes, memory
 
 
 class KilledAtStart(Processes):
@@ -50,3 +51,27 @@ def test_other_errors_of_the_system_stay_what_they_are(monkeypatch: pytest.Monke
     monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.submit", full)
     with Processes(1) as pool, pytest.raises(OSError, match="No space left"):
         pool.submit(os.getpid)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("", {}, None),
+        ("0::/", {"memory.max": "1048576\n"}, 1048576),
+        ("0::/", {"memory.max": "max\n"}, None),
+        ("0::/box/run\n", {"memory.max": "9000000", "box/memory.max": "2097152", "box/run/memory.max": "max"}, 2097152),
+        ("3:cpu:/a\n2:memory:/a\n", {"memory/a/memory.limit_in_bytes": "4096", "cpu/a/memory.max": "1"}, 4096),
+        ("2:memory:/a\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+    ],
+)
+def test_memory_is_what_a_container_may_use(
+    tmp_path: Path, groups: str, files: dict[str, str], expected: int | None
+) -> None:
+    (tmp_path / "cgroup").write_text(groups, encoding="utf-8")
+    for name, said in files.items():
+        path = tmp_path / "limits" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(said, encoding="ascii")
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert memory(tmp_path / "cgroup", tmp_path / "limits") == (expected or physical)
+    assert memory(tmp_path / "none", tmp_path / "limits") == physical

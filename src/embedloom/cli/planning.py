@@ -12,6 +12,7 @@ from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
 from embedloom.records import Example
 from embedloom.run import read_records
+from embedloom.workers import memory
 
 if TYPE_CHECKING:
     import torch
@@ -149,17 +150,24 @@ def plan(run: Run, *, at_once: int = 1) -> Plan:
         full=settings.method == "full",
         four_bits=settings.method == "qlora",
     )
+    if (longest := max(settings.dimensions, default=0)) > shape.hidden:
+        raise RecipeError(f"train.dimensions has {longest}, and vectors of {settings.base} have {shape.hidden} numbers")
+    # Who cuts some vectors leaves others whole.
+    lengths = tuple(dict.fromkeys([*settings.dimensions, shape.hidden])) if settings.dimensions else ()
     room = graph_room(_memory(device) / at_once, sum(resident), sharded=parted)
     attended = min(settings.max_length, LONGEST) if device.type == "cpu" else 0
     each = graph_bytes(shape, dtype.itemsize, again=settings.checkpoint_layers, attended=attended)
     fits = max(1, int(room / each))
+    loop = _loop_settings(
+        settings, steps, lengths=lengths, token_budget=min(pass_tokens(device, dtype), fits), graph_tokens=fits
+    )
     return Plan(
         settings=settings,
         base=base,
         tokenizer=tokenizer,
         contract=training_contract(settings, tokenizer),
         examples=examples,
-        loop=_loop_settings(settings, steps, token_budget=min(pass_tokens(device, dtype), fits), graph_tokens=fits),
+        loop=loop,
         development=development(run),
         device=device,
         place=torch.device("cpu") if parted else device,
@@ -175,8 +183,10 @@ def training_contract(settings: Train, tokenizer: PreTrainedTokenizerBase) -> In
     return contract_for(tokenizer, max_length=settings.max_length, pooling=settings.pooling, prompt=settings.prompt)
 
 
-def _loop_settings(settings: Train, steps: int, *, token_budget: int, graph_tokens: int) -> Settings:
-    """What the loop is told; the figures hold where the recipe has none."""
+def _loop_settings(
+    settings: Train, steps: int, *, lengths: tuple[int, ...], token_budget: int, graph_tokens: int
+) -> Settings:
+    """What the loop is told; the figures of tokens hold where the recipe has none."""
     from embedloom.train.loop import Settings
     from embedloom.train.loss import Objective
 
@@ -192,7 +202,7 @@ def _loop_settings(settings: Train, steps: int, *, token_budget: int, graph_toke
             query_negatives=settings.query_negatives,
             document_negatives=settings.document_negatives,
             false_negative_margin=settings.false_negative_margin,
-            dimensions=tuple(settings.dimensions),
+            dimensions=lengths,
             graded_temperature=settings.graded_temperature,
         ),
         graded=tuple(settings.graded),
@@ -211,5 +221,4 @@ def _memory(device: torch.device) -> int:
 
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
+    return memory() // int(os.environ.get("LOCAL_WORLD_SIZE") or 1)

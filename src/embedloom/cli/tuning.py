@@ -24,6 +24,7 @@ from embedloom.workers import cores
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from embedloom.recipe import Recipe
     from embedloom.train.development import Measurement
     from embedloom.train.loop import StepLog
 
@@ -32,17 +33,14 @@ TRAINING = "training"
 """Folder of the trainer's state and log, below the run folder."""
 KEY = "key"
 """File in it that tells one training from another."""
+WITHOUT_EFFECT = {"tracker", "token_budget", "graph_tokens", "save_every"}
+"""Settings that can be changed in the middle of a training: the model that comes of it is the same."""
 
 
 def tune(run: Run) -> None:
     """Trains LoRA weights on the training rows and saves the merged checkpoint."""
     rows = training_file(run)
-    # Who watches changes nothing.
-    settings = run.recipe.train.model_dump(exclude={"tracker"})
-    seed = run.recipe.seed + run.recipe.train.seed
-    told = {**settings, "seed": seed, "max_length": run.recipe.eval.max_length}
-    told |= {"base_content": checkpoint_content(run.recipe.train.base)}
-    told |= {"dev_contents": contents(run)}
+    told = {**identity(run.recipe), "dev_contents": contents(run)}
     inputs = [rows, *([HELD_OUT] if run.recipe.train.dev_share else [])]
 
     def work() -> dict[str, Any]:
@@ -60,9 +58,17 @@ def tune(run: Run) -> None:
         return train_together(run)
 
     files = [MODEL, STEP_LOG]
-    run.stage("train", settings=told, inputs=inputs, files=files, work=work)
+    # The model that comes of a training says how much of a text it reads, too.
+    told_model = {**told, "reads": run.recipe.eval.max_length}
+    run.stage("train", settings=told_model, inputs=inputs, files=files, work=work)
     if run.processes is not None:
         run.processes.dismiss()
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """What makes a recipe's training another one, but for its rows: not who watches it, nor how the work is cut."""
+    settings = recipe.train.model_dump(exclude=WITHOUT_EFFECT)
+    return {**settings, "seed": recipe.seed + recipe.train.seed, "base_content": checkpoint_content(recipe.train.base)}
 
 
 def train_together(run: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from embedloom.llm.constrain import JsonConstraint
 from embedloom.llm.decoding import Row, decode
 from embedloom.llm.sampling import RowRandom, Sampling
 from embedloom.model.backbone import best_device, load_tokenizer, named_dtype, quiet_loading
+from embedloom.model.heap import keep_few_kernels
 from embedloom.model.row_states import Beginning, compute_beginning, use_row_states
 from embedloom.model.wide import compute_head_in_pieces
 from embedloom.records import Generation, Prompt
@@ -174,6 +175,8 @@ def open_local(folder: Path, *, name: str, sampling: Sampling, batch_size: int, 
 
     device = best_device()
     tokenizer = load_tokenizer(folder)
+    if device.type == "cpu":
+        keep_few_kernels()
     try:
         with quiet_loading():
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(

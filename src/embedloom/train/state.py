@@ -125,7 +125,8 @@ def _best_file(folder: Path, step: int) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped: who asks for the step alone reads no weights.
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except OSError:
         raise
     except Exception:  # what a damaged file raises is the reader's affair, and differs from version to version
