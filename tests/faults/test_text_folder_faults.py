@@ -1,6 +1,9 @@
+import os
+import sys
+
 import pytest
 
-from embedloom.cli.corpus import read_documents, text_items
+from embedloom.cli.corpus import read_documents, source_content, text_items
 from embedloom.data.known_item import Item, split_groups
 from embedloom.data.text_folder import folder_items, left_out
 from embedloom.errors import DataError
@@ -37,6 +40,8 @@ def test_text_too_short(tmp_path) -> None:
         ("[]", "expected a JSON object"),
         ('{"title": "x"}', '"text" is missing'),
         ('{"text": 3}', "expected text, got int"),
+        (r'{"text": "smile \ud83d"}', "key 'text' holds half of a surrogate pair"),
+        (r'{"_id": "\udc00", "text": "x"}', "key '_id' holds half of a surrogate pair"),
     ],
 )
 def test_malformed_line_is_named(tmp_path, line: str, message: str) -> None:
@@ -96,3 +101,30 @@ def test_what_is_left_out_of_a_corpus_is_said(tmp_path, capsys: pytest.CaptureFi
     (tmp_path / "b.csv").write_text("x", encoding="utf-8")
     text_items(str(tmp_path))
     assert f"left out of {tmp_path}: 1 .csv; .txt, .md, .rst" in capsys.readouterr().err
+
+
+def test_a_run_folder_among_the_texts_is_passed_over(tmp_path) -> None:
+    text = f"What this text is about. {'A river runs to the sea and back. ' * 8}"
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    before = source_content(str(tmp_path))
+    run = tmp_path / "runs" / "mine"
+    (run / "known-item").mkdir(parents=True)
+    for name in ("recipe.json", ".lock", "data.md", "known-item/corpus.jsonl"):
+        (run / name).write_text("{}", encoding="utf-8")
+    assert [item.id for item in folder_items(tmp_path)] == ["a.txt#1"]
+    assert source_content(str(tmp_path)) == before
+    assert left_out(tmp_path) == ""
+    # A folder that has such a file of its own is none.
+    (tmp_path / "kitchen").mkdir()
+    (tmp_path / "kitchen" / "recipe.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "kitchen" / "soup.txt").write_text(text.replace("river", "soup"), encoding="utf-8")
+    assert [item.id for item in folder_items(tmp_path)] == ["a.txt#1", "kitchen/soup.txt#1"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that are bytes")
+def test_a_name_that_is_no_utf8_is_read_all_the_same(tmp_path) -> None:
+    name = os.fsencode(tmp_path) + b"/Gr\xf6\xdfe.txt"
+    with open(name, "w", encoding="utf-8") as file:
+        file.write(f"What this text is about. {'A river runs to the sea and back. ' * 8}")
+    assert [item.id for item in folder_items(tmp_path)] == ["Gr\ufffd\ufffde.txt#1"]
+    assert source_content(str(tmp_path))

@@ -1,10 +1,11 @@
 import json
+from random import Random
 
 import pytest
 
 from embedloom.data.known_item import Item, clean_items, known_item_set, passages, split_groups
 from embedloom.data.python_docs import SKIPPED, python_documentation
-from embedloom.data.text_folder import PASSAGE_WORDS, folder_items
+from embedloom.data.text_folder import PASSAGE_WORDS, UNSPACED_WORDS, WORD_LETTERS, folder_documents, folder_items
 from embedloom.data.words import normalised, sentences, unspaced_share, words
 from embedloom.errors import DataError
 
@@ -152,3 +153,78 @@ def test_sentences_end_at_marks_not_at_abbreviations() -> None:
     assert sentences("Use e.g. This one. Then stop.") == ["Use e.g. This one.", "Then stop."]
     assert sentences("Version 3.11 of it. Next") == ["Version 3.11 of it.", "Next"]
     assert sentences("好的。再见。") == ["好的。", "再见。"]
+
+
+THAI = "กขคงจฉชซญดตถทนบปผพฟมยรลวสหอ"
+CHINESE = "山谷河流过许多村庄经森林草地从来没停下"
+LONG = " ".join(f"this clause number {n} goes on without any mark at all" for n in range(8)) + "."
+
+
+def test_every_passage_is_searched_if_it_makes_a_query_or_not(tmp_path) -> None:
+    quoting = "The heat pump stands in the cellar. " + SENTENCE.format("cellar") * 3
+    (tmp_path / "a.md").write_text(f"# Heat pump\n\n{quoting}\n\n# Terms\n\n{LONG}\n", encoding="utf-8")
+    (tmp_path / "note.txt").write_text("The spare key lies under the third pot.", encoding="utf-8")
+    (tmp_path / "same.txt").write_text("the spare KEY lies under the third pot", encoding="utf-8")
+    write_markdown(tmp_path, "topic", 2)
+    found = folder_documents(tmp_path)
+    assert {(one.title, one.text) for one in found} >= {
+        ("Heat pump", " ".join(quoting.split())),
+        ("Terms", LONG),
+        ("", "The spare key lies under the third pot."),
+    }
+    asked = folder_items(tmp_path)
+    assert {item.id for item in asked} == {"topic.md#1", "topic.md#2"}
+    assert len(found) == len({one.id for one in found}) == 5
+    assert {item.id for item in asked} < {one.id for one in found}
+
+
+@pytest.mark.parametrize("letters", [THAI, CHINESE], ids=["thai", "chinese"])
+@pytest.mark.parametrize("spaces", [0, 12])
+def test_a_text_without_sentences_has_a_summary_too(tmp_path, letters: str, spaces: int) -> None:
+    draw = Random(3)
+    for name in ("a.txt", "b.txt"):
+        drawn = "".join(draw.choices(letters, k=400))
+        text = " ".join(drawn[n : n + spaces] for n in range(0, 400, spaces)) if spaces else drawn
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        cut = "".join(one.text for one in folder_documents(tmp_path) if one.id.startswith(name))
+        assert cut.replace(" ", "") == drawn
+    found = folder_items(tmp_path)
+    assert len(found) >= 4
+    for item in found:
+        assert 2 <= len(words(item.summary)) <= UNSPACED_WORDS
+        assert len(words(item.rest)) >= 20
+
+
+def test_what_is_no_text_makes_no_endless_passage(tmp_path) -> None:
+    picture = "![](data:image/png;base64," + "iVBORw0KGgo+/x" * 20_000 + ")"
+    (tmp_path / "a.md").write_text(
+        f"# A picture\n\n{SENTENCE * 3}\n\n{picture}\n\nand text behind it", encoding="utf-8"
+    )
+    (tmp_path / "b.txt").write_text(
+        f"{SENTENCE * 3}\n\n{'x' * 50_000} {','.join(map(str, range(9000)))}", encoding="utf-8"
+    )
+    found = folder_documents(tmp_path)
+    assert max(len(one.text) for one in found) <= WORD_LETTERS * sum(PASSAGE_WORDS)
+    assert not any("iVBOR" in one.text for one in found)
+    assert any("and text behind it" in one.text for one in found)
+
+
+def test_rows_with_one_id_are_one_text_and_none_has_anothers_id(tmp_path) -> None:
+    rows = [
+        {"_id": "x", "text": SENTENCE.format("first") * 3},
+        {"_id": "x", "text": SENTENCE.format("second") * 3},
+        {"_id": None, "text": SENTENCE.format("third") * 3},
+        {"_id": 3, "text": SENTENCE.format("fourth") * 3},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [one.id for one in folder_documents(tmp_path)] == [
+        "a.jsonl:x#1",
+        "a.jsonl:x#2",
+        "a.jsonl:3#1",
+        "a.jsonl:3#2",
+    ]
+
+
+def test_a_page_of_initials_takes_no_time(tmp_path) -> None:
+    text = "A. " * 100_000
+    assert len(sentences(text)) == 1

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 R = TypeVar("R", Document, Example)
 
 CORPUS_FILES = (".jsonl", ".jsonl.gz")
+TEXTS = "texts.jsonl"
+"""File, below the run folder, of all passages of a folder of the user's own texts."""
 KNOWN_ITEM = "known-item"
 """Folder, below the run folder, of the retrieval set made from the user's own texts."""
 
@@ -39,6 +41,15 @@ def read_documents(source: str | list[str]) -> list[Document]:
         kinds = "a folder of txt, md, rst or JSONL files, a BEIR folder, or a corpus.jsonl"
         raise DataError(f"is a file{f' ({path.suffix})' if path.suffix else ''}; expected {kinds}", path)
     return list(read_corpus_file(path if path.is_file() else part_of(path, "corpus.jsonl")))
+
+
+def searched_documents(source: str | list[str]) -> list[Document]:
+    """The documents of a source as they are searched: of a folder of texts every passage, with the heading above it."""
+    if source == "python-docs" or not is_text(source):
+        return read_documents(source)
+    from embedloom.data.text_folder import folder_documents
+
+    return folder_documents(data_path(source))
 
 
 def is_text(source: str | list[str]) -> bool:
@@ -91,7 +102,9 @@ def source_content(source: str | list[str]) -> str:
     if source == "python-docs":
         return platform.python_version()
     path = data_path(source)
-    files = sorted(file for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    from embedloom.data.text_folder import visible_files
+
+    files = [path] if path.is_file() else list(visible_files(path))
     stamps = [(str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedloom.cli.asking import PromptFile, answers, ask, open_model, style, voice
-from embedloom.cli.corpus import KNOWN_ITEM, is_text, passages_and_test, source_content
+from embedloom.cli.corpus import KNOWN_ITEM, TEXTS, is_text, passages_and_test, searched_documents, source_content
 from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
@@ -49,8 +49,10 @@ class Factory:
         if not settings.source:
             return
         known_item = is_text(settings.source)
+        own_texts = known_item and settings.source != "python-docs"
         files = [
             "passages.jsonl",
+            *([TEXTS] if own_texts else []),
             *(f"{KNOWN_ITEM}/{name}" for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv") if known_item),
         ]
 
@@ -60,10 +62,13 @@ class Factory:
             figures: dict[str, Any] = {}
             # Of an earlier corpus: what stands there would be measured and indexed in place of this one.
             shutil.rmtree(self.run.folder / KNOWN_ITEM, ignore_errors=True)
+            (self.run.folder / TEXTS).unlink(missing_ok=True)
             documents, test = passages_and_test(self.recipe)
             if test is not None:
                 write_beir(test, self.run.folder / KNOWN_ITEM)
                 figures = {"queries": len(test.queries), "documents": len(test.corpus)}
+            if own_texts:
+                figures["texts"] = write_records(self.run.folder / TEXTS, searched_documents(settings.source))
             if not documents:
                 raise RecipeError(
                     "corpus.source holds no passage that a query could be written for; give more or longer texts"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from embedloom.cli.corpus import is_text, read_documents
+from embedloom.cli.corpus import is_text, searched_documents
 from embedloom.errors import DataError, FingerprintError
 from embedloom.records import Document, Embedder
 
@@ -22,7 +22,7 @@ def read_tagged(corpus: str, columns: Mapping[str, str]) -> Sequence[Document]:
     Raises:
         DataError: columns of a corpus whose rows have no keys.
     """
-    documents = read_documents(corpus)
+    documents = searched_documents(corpus)
     if not columns:
         return documents
     if is_text(corpus):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedloom.cli.corpus import KNOWN_ITEM, source_content
+from embedloom.cli.corpus import KNOWN_ITEM, TEXTS, source_content
 from embedloom.cli.opening import open_embedder
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
@@ -107,7 +107,7 @@ def build_index(run: Run) -> None:
             create_index(place, documents, model, instruction=instruction, overwrite=True, progress=advance)
         return {"documents": len(documents)}
 
-    inputs = [MODEL, f"{KNOWN_ITEM}/corpus.jsonl" if _has_known_item(run) else "passages.jsonl"]
+    inputs = [MODEL, _documents_file(run)]
     run.stage("index", settings={"instruction": instruction}, inputs=inputs, files=[INDEX], work=work)
 
 
@@ -170,12 +170,20 @@ def _has_known_item(run: Run) -> bool:
     return (run.folder / KNOWN_ITEM / "corpus.jsonl").exists()
 
 
+def _documents_file(run: Run) -> str:
+    """What is searched: all of the user's own texts, Python's documentation, or the passages."""
+    if (run.folder / TEXTS).exists():
+        return TEXTS
+    return f"{KNOWN_ITEM}/corpus.jsonl" if _has_known_item(run) else "passages.jsonl"
+
+
 def _documents(run: Run) -> list[Document]:
-    if _has_known_item(run):
+    name = _documents_file(run)
+    path = run.folder / name
+    if name.startswith(KNOWN_ITEM):
         from embedloom.data.beir import read_corpus_file
 
-        return list(read_corpus_file(run.folder / KNOWN_ITEM / "corpus.jsonl"))
-    path = run.folder / "passages.jsonl"
+        return list(read_corpus_file(path))
     return list(read_records(path, Document)) if path.exists() else []
 
 

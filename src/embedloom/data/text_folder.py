@@ -1,20 +1,24 @@
-"""A user's own text as known-item search: a folder of txt, md, rst and JSONL files, cut into passages.
+"""A user's own text: a folder of txt, md, rst and JSONL files, cut into passages, and known-item search from them.
 
 A passage ends where the author ended something: at a heading, a paragraph, and in a very long paragraph at a sentence.
-Its summary is the heading or title that stands over it, or its first sentence.
+Its summary is the heading or title that stands over it, or its first sentence; a passage whose summary makes no fair
+query is searched all the same.
 """
 
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from embedloom.data.known_item import Item, clean_items
-from embedloom.data.words import collapse, sentences, unspaced_share, words
+from embedloom.data.words import collapse, normalised, sentences, unspaced_share, words
 from embedloom.errors import DataError
+from embedloom.records import Document
 from embedloom.run import read_objects
 
 PASSAGE_WORDS = (60, 180)
@@ -24,6 +28,10 @@ REST_WORDS = 20
 """What must be left of a passage without its summary."""
 
 SUMMARY_WORDS = (2, 40)
+UNSPACED_WORDS = 80
+"""The most of a summary in scripts without spaces, where each letter is a word."""
+WORD_LETTERS = 16
+"""Letters that a word has at most on average: what is longer is code or data, and ends where a passage must."""
 FILE_GROUPS = 10
 """With fewer source texts than this, every passage is its own group: whole files could not be split fairly."""
 
@@ -32,27 +40,31 @@ SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".jsonl.gz")
 _UNDERLINE = re.compile(r"^([=\-~^\"'`#*+.:_])\1{2,}\s*$")
 _MARKDOWN_HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*\s*$")
 _FENCE = re.compile(r"^\s*(?:```|~~~)")
+_EMBEDDED = re.compile(r"\bdata:[\w.+/-]+;base64,[\w+/=%-]*")
 _KEYS = ("_id", "title", "text")
 
 
-def folder_items(path: Path) -> list[Item]:
-    """Items of all text files below a folder, in the order of their names; hidden files and folders are passed over.
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """Some of a text. `heading` stands right above it; "" where none does."""
 
-    JSONL rows are {"text"[, "title", "_id"]}, each a text of its own. The group is the source text, or the passage
-    where there are fewer than 10 source texts.
+    id: str
+    group: str
+    heading: str
+    text: str
+
+
+def folder_items(path: Path) -> list[Item]:
+    """Items of all text files below a folder, in the order of their names.
+
+    JSONL rows are {"text"[, "title", "_id"]}, each a text of its own, or with others of the same _id one. The group is
+    the source text, or the passage where there are fewer than 10 source texts.
 
     Raises:
         DataError: no such folder; a file that is not UTF-8; a malformed JSONL line; no passage long enough.
     """
-    if not path.is_dir():
-        what = "is a file; expected the folder that holds it" if path.exists() else "no such folder"
-        raise DataError(what, path)
-    files = [file for file in _files(path) if file.name.endswith(SUFFIXES)]
-    if not files:
-        others = left_out(path)
-        there = f"no text in this folder, but {others}" if others else "no text in this folder"
-        raise DataError(f"{there}; expected files that end in {', '.join(SUFFIXES)}", path)
-    items = clean_items(item for file in files for item in _file_items(file, file.relative_to(path).as_posix()))
+    files = _text_files(path)
+    items = clean_items(item for passage in _all_passages(path, files) if (item := _item(passage)) is not None)
     if not items:
         raise DataError(
             f"no passage is left: each needs a title or first sentence of {SUMMARY_WORDS[0]} to {SUMMARY_WORDS[1]} "
@@ -64,26 +76,71 @@ def folder_items(path: Path) -> list[Item]:
     return items
 
 
+def folder_documents(path: Path) -> list[Document]:
+    """All passages of all text files below a folder, in the order of their names, each text once; the title is the
+    heading above it.
+
+    Raises:
+        DataError: as `folder_items`, and where there is no word at all.
+    """
+    documents: list[Document] = []
+    seen: set[str] = set()
+    for passage in _all_passages(path, _text_files(path)):
+        words_alone = normalised(f"{passage.heading} {passage.text}")
+        if words_alone not in seen:
+            seen.add(words_alone)
+            documents.append(Document(passage.id, passage.text, passage.heading))
+    if not documents:
+        raise DataError("no text in the files of this folder", path)
+    return documents
+
+
 def left_out(path: Path) -> str:
     """How many files below a folder are not read, by their endings, as in `2 .pdf, 1 .csv`; "" if all are."""
-    others = Counter(file.suffix or file.name for file in _files(path) if not file.name.endswith(SUFFIXES))
+    others = Counter(file.suffix or file.name for file in visible_files(path) if not file.name.endswith(SUFFIXES))
     shown = [f"{count:,} {ending}" for ending, count in others.most_common(SHOWN_ENDINGS)]
     rest = others.total() - sum(count for _, count in others.most_common(SHOWN_ENDINGS))
     return ", ".join([*shown, *([f"{rest:,} others"] if rest else [])])
 
 
-def _files(path: Path) -> Iterator[Path]:
-    """The files below a folder by name, but for hidden ones: environments and histories are nobody's texts."""
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts):
+def visible_files(path: Path) -> Iterator[Path]:
+    """The files below a folder by name, but for hidden ones and run folders: environments, histories and what was made
+    from the texts are nobody's texts."""
+    every = sorted(path.rglob("*"))
+    runs = {file.parent for file in every if file.name == "recipe.json" and (file.parent / ".lock").exists()} - {path}
+    for file in every:
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if not hidden and runs.isdisjoint(file.parents) and file.is_file():
             yield file
 
 
-def _file_items(file: Path, name: str) -> Iterator[Item]:
+def _text_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        what = "is a file; expected the folder that holds it" if path.exists() else "no such folder"
+        raise DataError(what, path)
+    files = [file for file in visible_files(path) if file.name.endswith(SUFFIXES)]
+    if not files:
+        others = left_out(path)
+        there = f"no text in this folder, but {others}" if others else "no text in this folder"
+        raise DataError(f"{there}; expected files that end in {', '.join(SUFFIXES)}", path)
+    return files
+
+
+def _all_passages(path: Path, files: list[Path]) -> Iterator[_Passage]:
+    for file in files:
+        # A name that is no UTF-8 is none in an id either.
+        yield from _file_passages(file, os.fsencode(file.relative_to(path).as_posix()).decode("utf-8", "replace"))
+
+
+def _file_passages(file: Path, name: str) -> Iterator[_Passage]:
     if ".jsonl" in file.suffixes:
+        numbers: Counter[str] = Counter()
         for number, row in read_objects(file):
             title, text = _row(row, file, number)
-            yield from _text_items(f"{name}:{row.get('_id', number)}", title, [("", text)])
+            group = f"{name}:{number if row.get('_id') is None else row['_id']}"
+            for passage in _text_passages(group, title, [("", text)], before=numbers[group]):
+                numbers[group] += 1
+                yield passage
         return
     content = file.read_bytes()
     try:
@@ -92,13 +149,18 @@ def _file_items(file: Path, name: str) -> Iterator[Item]:
         marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         what = "UTF-16 text" if marked else f"not UTF-8 text ({error.reason})"
         raise DataError(f"{what}; save it as UTF-8, as iconv does with -f and -t", file) from None
-    yield from _text_items(name, "", _sections(lines, headings=file.suffix != ".txt"))
+    yield from _text_passages(name, "", _sections(lines, headings=file.suffix != ".txt"))
 
 
 def _row(row: dict[str, object], file: Path, number: int) -> tuple[str, str]:
     for key in _KEYS[1:]:
         if not isinstance(row.get(key, ""), str):
             raise DataError(f"key {key!r}: expected text, got {type(row[key]).__name__}", file, number)
+    for key in _KEYS:
+        try:
+            str(row.get(key, "")).encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(f"key {key!r} holds half of a surrogate pair, which is no text", file, number) from None
     if "text" not in row:
         raise DataError('key "text" is missing; expected {"text"[, "title", "_id"]}', file, number)
     return collapse(str(row.get("title", ""))), str(row["text"])
@@ -129,18 +191,16 @@ def _stands_alone(body: list[str]) -> bool:
     return len(body) < 2 or not body[-2].strip()
 
 
-def _text_items(name: str, title: str, parts: list[tuple[str, str]]) -> Iterator[Item]:
-    number = 0
+def _text_passages(name: str, title: str, parts: list[tuple[str, str]], *, before: int = 0) -> Iterator[_Passage]:
+    number = before
     for heading, text in parts:
         summary = heading or title
         for passage in _passages(text):
             number += 1
-            item = _item(f"{name}#{number}", name, summary, passage)
-            if item is not None:
-                yield item
+            yield _Passage(f"{name}#{number}", name, summary, passage)
             # A heading is the summary of what stands right below it; later passages speak for themselves.
             summary = ""
-        title = "" if number else title
+        title = "" if number > before else title
 
 
 def _passages(text: str) -> Iterator[str]:
@@ -149,7 +209,7 @@ def _passages(text: str) -> Iterator[str]:
     held: list[str] = []
     count = 0
     for piece in _pieces(text):
-        size = len(words(piece))
+        size = max(len(words(piece)), len(piece) // WORD_LETTERS)
         if count >= least and count + size > most:
             yield " ".join(held)
             held, count = [], 0
@@ -160,28 +220,40 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Paragraphs; one that is longer than a passage in its sentences, and an endless sentence in runs of words."""
+    """Paragraphs; one that is longer than a passage in its sentences, and an endless sentence in runs of words.
+
+    Files that are embedded in Markdown, as pictures are, are left out.
+    """
     most = PASSAGE_WORDS[1]
+    letters = WORD_LETTERS * most
     for paragraph in re.split(r"\n\s*\n", text):
-        whole = collapse(paragraph)
+        whole = collapse(_EMBEDDED.sub(" ", paragraph))
         if not whole or not words(whole):
             continue
-        if len(words(whole)) <= most:
+        if len(words(whole)) <= most and len(whole) <= letters:
             yield whole
             continue
         for sentence in sentences(whole):
             spaced = sentence.split(" ")
             for start in range(0, len(spaced), most):
                 run = " ".join(spaced[start : start + most])
-                size = most if unspaced_share(run) > 0.5 else len(run)
+                size = most if unspaced_share(run) > 0.5 else letters
                 yield from (run[at : at + size] for at in range(0, len(run), size))
 
 
-def _item(item_id: str, group: str, heading: str, passage: str) -> Item | None:
-    summary, rest = heading, passage
-    if not SUMMARY_WORDS[0] <= len(words(summary)) <= SUMMARY_WORDS[1]:
-        summary, *more = sentences(passage)
+def _item(passage: _Passage) -> Item | None:
+    least, most = SUMMARY_WORDS
+    unspaced = unspaced_share(passage.text) > 0.5
+    most = UNSPACED_WORDS if unspaced else most
+    summary, rest = passage.heading, passage.text
+    if not least <= len(words(summary)) <= most:
+        summary, *more = sentences(passage.text)
         rest = " ".join(more)
-    if not SUMMARY_WORDS[0] <= len(words(summary)) <= SUMMARY_WORDS[1] or len(words(rest)) < REST_WORDS:
+    if unspaced and len(words(summary)) > most:
+        # No mark ends a sentence there, as in Thai: at a space, if there is one.
+        opening = passage.text[:most]
+        end = opening.rfind(" ") if " " in opening else most
+        summary, rest = opening[:end], passage.text[end:].strip()
+    if not least <= len(words(summary)) <= most or len(words(rest)) < REST_WORDS:
         return None
-    return Item(id=item_id, group=group, summary=summary, rest=rest)
+    return Item(id=passage.id, group=passage.group, summary=summary, rest=rest)
