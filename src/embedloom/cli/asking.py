@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedloom.cli.pipeline import Run
 from embedloom.cli.progress import bar, notice
+from embedloom.errors import ModelError
 from embedloom.recipe import Recipe
 from embedloom.records import Generation, Prompt, Reject, content_id
 from embedloom.run import RecordLog, RunFolder, atomic_file, read_records
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 LEDGER = "ledger.jsonl"
 """A row for each server of each sitting: requests, faults, tokens. A killed sitting has none, but its replies count."""
 
+EMPTY_REPLIES = 16
+"""Replies without a word at the beginning, behind which nothing more is asked."""
 _VOICE = ("model", "temperature", "top_p", "top_k", "dtype")
 
 
@@ -77,8 +80,10 @@ class PromptFile(Iterable[Prompt]):
 
 def answers(run: Run, path: Path) -> Iterator[Generation]:
     """What this language model has answered in a log."""
-    mark = path.with_suffix(".asker")
-    if not path.exists() or (mark.exists() and mark.read_text(encoding="utf-8") != _asker(run.recipe)):
+    mark, asker = path.with_suffix(".asker"), _asker(run.recipe)
+    if not path.exists() or (mark.exists() and mark.read_text(encoding="utf-8") != asker):
+        path = _put_aside(path, asker)
+    if not path.exists():
         return
     RecordLog(path).close()  # cuts off the line that a kill left unfinished
     yield from read_records(path, Generation)
@@ -93,14 +98,20 @@ def own_log(run: Run, path: Path) -> Iterator[RecordLog]:
     asker = _asker(run.recipe)
     mark = path.with_suffix(".asker")
     if path.exists() and mark.exists() and (before := mark.read_text(encoding="utf-8")) != asker:
-        path.rename(path.with_name(f"{path.stem}-{before}.jsonl"))
-    own = path.with_name(f"{path.stem}-{asker}.jsonl")
-    if own.exists() and not path.exists():
-        own.rename(path)
+        path.rename(_put_aside(path, before))
+    # Before the own log is there: a kill between the two would have the next asker take it for the other's.
     with atomic_file(mark) as file:
         file.write(asker)
+    own = _put_aside(path, asker)
+    if own.exists() and not path.exists():
+        own.rename(path)
     with RecordLog(path) as log:
         yield log
+
+
+def _put_aside(path: Path, asker: str) -> Path:
+    """Where an asker's log stands while another's is in its place."""
+    return path.with_name(f"{path.stem}-{asker}.jsonl")
 
 
 def ask(
@@ -141,8 +152,10 @@ def ask(
             missing = (prompt for prompt in prompts if prompt.id not in answered)
             with _metered(run.folder, llm, title):
                 try:
+                    cut = 0
                     for group in llm.generate(missing, seed=run.recipe.seed):
                         log.append(row for row in group if isinstance(row, Generation))
+                        cut = _empty_so_far(cut, group)
                         for row in group:
                             if isinstance(row, Reject):
                                 reject(row)
@@ -151,6 +164,23 @@ def ask(
                     if run.recipe.llm.incomplete == "stop":
                         raise
                     notice(f"{title}: going on with what there is: {error}")
+
+
+def _empty_so_far(count: int, group: Iterable[Generation | Reject]) -> int:
+    """How many replies, from the first one on, used up all their tokens without a word; -1 once another came.
+
+    Raises:
+        ModelError: so many that the others will be no better.
+    """
+    for reply in (row for row in group if isinstance(row, Generation)):
+        if count >= 0:
+            count = -1 if reply.text.strip() or reply.finish != "length" else count + 1
+    if count >= EMPTY_REPLIES:
+        raise ModelError(
+            f"the first {count} replies have used up their tokens without a word, as a model does that thinks first; "
+            "give it room, for example --set llm.extra={max_tokens=4000}, or switch its thinking off"
+        )
+    return count
 
 
 @contextmanager
