@@ -171,3 +171,22 @@ def test_draws_of_different_blanks_are_independent() -> None:
 def test_draws_are_the_same_everywhere() -> None:
     assert uniform(0, "a", 1) == 0.6115169087759219
     assert shuffled(["x", "y", "z"], 3) == [2, 1, 0]
+
+
+def test_families_that_share_the_passages_shuffle_them_once_a_lap(monkeypatch: pytest.MonkeyPatch) -> None:
+    laps: list[int] = []
+
+    def counted(items, seed, *address):
+        laps.append(address[-1])
+        return shuffled(items, seed, *address)
+
+    monkeypatch.setattr("embedloom.synth.compose.shuffled", counted)
+    made = prompts({"grounded": 4 * len(PASSAGES), "grounded-sts": 2 * len(PASSAGES)})
+    assert len(made) == 6 * len(PASSAGES)
+    assert sorted(laps) == [0, 0, 1, 1, 2, 3]
+
+
+def test_the_language_of_grounded_queries_has_its_name_however_it_is_written() -> None:
+    for told in ("german", "DE", "German"):
+        assert {one.language for one in prompts({"grounded": 3}, grounded_language=told)} == {"German"}
+    assert {one.language for one in prompts({"grounded": 3}, grounded_language="Bavarian")} == {"Bavarian"}

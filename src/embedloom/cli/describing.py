@@ -143,7 +143,7 @@ def _yields(run: Run) -> Yields:
 
 def _shares(run: Run, counts: dict[str, int]) -> dict[str, float]:
     """The share of the rows that each language was planned to have."""
-    from embedloom.data.languages import language_weights
+    from embedloom.data.languages import language_name, language_weights
 
     settings = run.recipe.generate
     weights = language_weights(settings.languages or None)
@@ -151,7 +151,7 @@ def _shares(run: Run, counts: dict[str, int]) -> dict[str, float]:
     total = sum(counts.values())
     shares: dict[str, float] = {}
     for family, count in counts.items():
-        drawn = {settings.grounded_language: 1.0} if family.startswith("grounded") else weights
+        drawn = {language_name(settings.grounded_language): 1.0} if family.startswith("grounded") else weights
         for name, weight in drawn.items():
             shares[name] = shares.get(name, 0.0) + count / total * weight / (1.0 if drawn is not weights else whole)
     return shares

@@ -34,6 +34,11 @@ def languages() -> tuple[Language, ...]:
     )
 
 
+def language_name(key: str) -> str:
+    """The name of a language by its name or code, in whatever case; what is none of the 93 as it is."""
+    return _names().get(key.casefold(), key)
+
+
 def language_weights(shares: Mapping[str, float] | None = None) -> dict[str, float]:
     """Weight by language name: the paper's, or the given shares, whose keys are names or codes.
 
@@ -42,7 +47,7 @@ def language_weights(shares: Mapping[str, float] | None = None) -> dict[str, flo
     """
     if shares is None:
         return {language.name: language.weight for language in languages()}
-    known = {key.casefold(): language.name for language in languages() for key in (language.name, language.code)}
+    known = _names()
     weights: dict[str, float] = {}
     for key, share in shares.items():
         name = known.get(key.casefold())
@@ -55,3 +60,8 @@ def language_weights(shares: Mapping[str, float] | None = None) -> dict[str, flo
     if not weights:
         raise RecipeError("no language is given; leave the setting out for the paper's 93")
     return weights
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {key.casefold(): language.name for language in languages() for key in (language.name, language.code)}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from embedloom.data.languages import language_weights
+from embedloom.data.languages import language_name, language_weights
 from embedloom.data.words import collapse, sentences, unspaced_share, words
 from embedloom.errors import RecipeError
 from embedloom.records import Document, Prompt, Task, content_id
@@ -57,6 +57,7 @@ def compose(
     """
     if style not in STYLES:
         raise RecipeError(f"unknown prompt style {style!r}; there are {', '.join(STYLES)}")
+    grounded_language = language_name(grounded_language)
     drawn_languages = Weighted(language_weights(languages))
     plans: dict[str, _Plan] = {}
     for name, count in counts.items():
@@ -65,13 +66,14 @@ def compose(
         if count:
             plans[name] = _Plan(seed, family(name), templates(name, style), _pool(name, tasks), drawn_languages)
     _check(plans, passages)
-    order = _PassageOrder(seed, passages)
+    # One for each family: each holds the order of one lap, and families need not be in the same.
+    orders = {name: _PassageOrder(seed, passages) for name, plan in plans.items() if plan.family.grounded}
     for index, (name, number) in enumerate(_interleaved(counts)):
         plan = plans[name]
         if not plan.family.grounded:
             yield _prompt(plan, number, index)
         else:
-            yield _prompt(plan, number, index, order[number], grounded_language, passage_words)
+            yield _prompt(plan, number, index, orders[name][number], grounded_language, passage_words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +218,9 @@ def _sentence(text: str, seed: int, *address: str | int) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """The first `limit` words on one line; two letters count as a word in scripts without spaces."""
-    shown = " ".join(collapse(text).split(" ")[:limit])
+    """The first `limit` words on one line, of 16 letters on average at most; two letters count as a word in scripts
+    without spaces."""
+    shown = " ".join(collapse(text).split(" ")[:limit])[: 16 * limit]
     return shown[: 2 * limit] if len(shown) > 2 * limit and unspaced_share(shown[: 4 * limit]) > 0.5 else shown
 
 
