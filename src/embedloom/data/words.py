@@ -21,6 +21,8 @@ UNSPACED = (
     "\U00020000-\U0003ffff"
 )
 """Character ranges of the scripts written without spaces, for the inside of a regular expression's brackets."""
+LONGEST_ABBREVIATION = 12
+"""Letters that tell whether a sentence ends with an abbreviation."""
 REMEMBERED = 1024
 """Texts whose words are remembered: what is near one query is near the next."""
 _LAST_SPACED = "\u0dff"
@@ -88,7 +90,7 @@ def sentences(text: str) -> list[str]:
     pieces: list[str] = []
     start = 0
     for match in _SENTENCE_END.finditer(text):
-        if _ABBREVIATION.search(text[start : match.start()]):
+        if _ABBREVIATION.search(text[max(start, match.start() - LONGEST_ABBREVIATION) : match.start()]):
             continue
         pieces.append(text[start : match.end()].strip())
         start = match.end()
