@@ -199,6 +199,29 @@ def measured_training(folder: str, stop: int) -> dict[str, Any]:
     return {"scores": scores}
 
 
+def unlike_precision(folder: str) -> dict[str, Any]:
+    """A training whose second rank has its weights in bfloat16."""
+    import torch
+
+    from embedloom.errors import RunError
+    from embedloom.model.inputs import contract_for
+    from embedloom.train.loop import train
+    from embedloom.train.processes import join
+    from toy_training import EXAMPLES
+
+    processes = join(silence=60.0)
+    model, tokenizer = a_model("llama", 0.0), tokenizer_of("llama")
+    if processes.rank == 1:
+        model.to(torch.bfloat16)
+    said = ""
+    try:
+        train(model, tokenizer, contract_for(tokenizer), EXAMPLES, SETTINGS, Path(folder), processes=processes)
+    except RunError as error:
+        said = str(error)
+    processes.leave()
+    return {"said": said}
+
+
 class Stop(Exception):  # noqa: N818 - what a user does
     """Raised in the middle of a training."""
 

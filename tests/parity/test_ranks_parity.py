@@ -147,6 +147,15 @@ def test_a_whole_training_on_ranks_ends_with_the_weights_of_one_process(
     same_weights(again, model)
 
 
+def test_ranks_of_unlike_precision_are_told_so_before_they_train(tmp_path: Path, ranks: Ranks) -> None:
+    found = ranks.results("rank_cases:unlike_precision", 2, tmp_path / "out", str(tmp_path / "run"))
+    kinds = ("float32", "bfloat16")
+    for rank, own, theirs in ((0, *kinds), (1, *reversed(kinds))):
+        said = f"process {rank} has weights in {own}, process {1 - rank} has {theirs}; "
+        assert found[rank]["said"].startswith(said)
+        assert 'train.dtype = "float32"' in found[rank]["said"]
+
+
 def same_measurements(tmp_path: Path, ranks: Ranks, function: str, count: int, weights: str) -> None:
     """Sixteen queries and texts on the ranks; stopped behind a measurement, then gone on with by one process."""
     whole, _ = toy_training(tmp_path / "alone", dropout=0.0, development=finds_its_own())

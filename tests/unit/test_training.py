@@ -13,9 +13,10 @@ from embedloom.errors import ModelError, RunError
 from embedloom.model.encoder import Encoder, open_encoder
 from embedloom.model.inputs import contract_for
 from embedloom.train.checkpoint import Origin, save_checkpoint
+from embedloom.train.engine import Engine
 from embedloom.train.loop import Settings, StepLog, train
 from embedloom.train.lora import add_lora, averaged, merged, train_all
-from embedloom.train.state import load_state, steps_done
+from embedloom.train.state import STATE_FILE, load_state, save_best, save_state, steps_done
 from tiny import model_of, tokenizer_of
 from toy_training import EXAMPLES, SETTINGS, figures, toy_training, weights
 
@@ -180,15 +181,28 @@ def test_weights_that_are_no_numbers_end_the_training_with_a_sentence(tmp_path: 
 
 
 def test_how_the_work_is_cut_can_be_changed_in_the_middle(tmp_path: Path) -> None:
-    whole, logs = toy_training(tmp_path / "whole")
+    _, logs = toy_training(tmp_path / "whole", dropout=0.0)
 
     def stop(log: StepLog) -> None:
         if log.step == 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        toy_training(tmp_path / "parts", on_step=stop)
-    other = dataclasses.replace(SETTINGS, save_every=4, token_budget=128, graph_tokens=200)
-    resumed, again = toy_training(tmp_path / "parts", other)
-    assert figures(again) == figures(logs)
-    assert weights(resumed) == weights(whole)
+        toy_training(tmp_path / "parts", dropout=0.0, on_step=stop)
+    assert steps_done(tmp_path / "parts") == 3
+    other = dataclasses.replace(SETTINGS, save_every=4, token_budget=48, graph_tokens=60)
+    _, again = toy_training(tmp_path / "parts", other, dropout=0.0)
+    np.testing.assert_allclose([log.loss for log in again], [log.loss for log in logs], atol=1e-5)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path: Path) -> None:
+    toy_training(tmp_path)
+    before = (tmp_path / STATE_FILE).read_bytes()
+    engine = Engine(torch.nn.Linear(2, 2), weight_decay=0.0)
+    with torch.no_grad():
+        engine.master.copies[0][0, 0] = torch.nan
+    for save in (lambda: save_state(tmp_path, "", 12, engine), lambda: save_best(tmp_path, 12, engine)):
+        with pytest.raises(RunError, match=r"the weights behind step 12 are no numbers; lower train\.learning_rate"):
+            save()
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+    assert not list(tmp_path.glob("best*"))

@@ -30,7 +30,7 @@ from embedloom.train.gradcache import loss_and_gradients
 from embedloom.train.loss import Objective, batch_loss
 from embedloom.train.optimizer import learning_rate
 from embedloom.train.rows import token_batch
-from embedloom.train.state import Best, best_of, forget_other_bests, load_state, save_best, save_state
+from embedloom.train.state import DIVERGED, Best, best_of, forget_other_bests, load_state, save_best, save_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,10 +61,6 @@ class Settings:
     save_every: int = 10
     token_budget: int = 1024
     graph_tokens: int = 6144
-
-
-DIVERGED = "lower train.learning_rate or raise train.warmup; the training then begins anew"
-"""What to do where the weights are no numbers any more. No state of such weights is saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +106,9 @@ def train(
     measured = [] if development is None else [development.identity, development.every]
     identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples], *measured)
     dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    if processes is not None:
+        dtype = str(next(backbone.parameters()).dtype).removeprefix("torch.")
+        processes.agree("weights in", dtype, 'choose one that all machines have: train.dtype = "float32" is such')
     engine = engine_for(backbone, processes, weight_decay=settings.weight_decay)
     # What the least of the machines has memory for: all processes do the same passes, in the same order.
     settings = replace(
@@ -120,8 +119,7 @@ def train(
     done, best = _resume(folder, identity, engine)
     logs = [log for log in read_records(folder / LOG_FILE, StepLog) if log.step < done] if done else []
     if processes is not None:
-        dtype = next(backbone.parameters()).dtype
-        processes.agree("the training", f"{identity} at step {done} in {str(dtype).removeprefix('torch.')}")
+        processes.agree("the training", f"{identity} at step {done}")
     writes = engine.rank == 0
     if writes:
         _cut(folder, done, best, logs)

@@ -29,6 +29,7 @@ Weights = Literal["replicated", "sharded", "zero"]
 GONE_STATUS = 2
 """Exit status of a process that ends because another is gone."""
 
+SAME_FILES = "every machine must see the same run folder, the same recipe and the same model"
 _ANSWER = 4.0
 """Seconds in which the processes that are left tell each other so."""
 
@@ -68,21 +69,23 @@ class Processes:
             time.sleep(0.1)
         return self._store.get(key).decode()
 
-    def agree(self, what: str, value: str) -> None:
-        """Makes sure that every process has the value of the first one. Every process calls it.
+    def agree(self, what: str, value: str, mend: str = SAME_FILES) -> None:
+        """Makes sure that all processes have the same value. Every one of them calls it, and ends where they differ.
+
+        Args:
+            what: the value is.
+            value: this process'.
+            mend: what the user can do where they differ.
 
         Raises:
-            RunError: this process has another one; it doesn't see the same files.
+            RunError: another process has another one.
         """
         self._words += 1
-        key = f"word/{self._words}"
-        if self.first:
-            self._store.set(key, value)
-        elif (theirs := self._store.get(key).decode()) != value:
-            raise RunError(
-                f"process {self.rank} has {what} {value}, process 0 has {theirs}; "
-                "every machine must see the same run folder, the same recipe and the same model"
-            )
+        keys = [f"word/{self._words}/{rank}" for rank in range(self.count)]
+        self._store.set(keys[self.rank], value)
+        for rank, key in enumerate(keys):
+            if (theirs := self._store.get(key).decode()) != value:
+                raise RunError(f"process {self.rank} has {what} {value}, process {rank} has {theirs}; {mend}")
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ state that names the new ones is there. A kill at any moment leaves a state whos
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="nn.Module")
 STATE_FILE = "state.pt"
+DIVERGED = "lower train.learning_rate or raise train.warmup; the training then begins anew"
+"""What to do where the weights are no numbers any more. Such weights are never saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,17 @@ def best_of(state: dict[str, Any]) -> Best | None:
 
 
 def save_state(folder: Path, identity: str, step: int, engine: Engine, best: Best | None = None) -> None:
-    """Writes the state; every process calls it, since weights may have to be put together, and the first one writes."""
+    """Writes the state; every process calls it, since weights may have to be put together, and the first one writes.
+
+    Raises:
+        RunError: the weights are no numbers any more.
+    """
     state = {"identity": identity, "step": step, **engine.state(keep=engine.rank == 0)}
     if best is not None:
         state["best"] = {"step": best.step, "score": best.score}
     if engine.rank != 0:
         return
+    _check_numbers(state["copies"], step)
     _write(folder / STATE_FILE, state)
     forget_other_bests(folder, best)
 
@@ -99,7 +107,14 @@ def save_best(folder: Path, step: int, engine: Engine) -> None:
     """Writes the weights as they are; every process calls it, and the first one writes."""
     copies = engine.state(keep=engine.rank == 0)["copies"]
     if engine.rank == 0:
+        _check_numbers(copies, step)
         _write(_best_file(folder, step), {"copies": copies})
+
+
+def _check_numbers(copies: Sequence[torch.Tensor], step: int) -> None:
+    # Not every engine's norm tells it: DeepSpeed's masks what is none.
+    if not all(bool(copy.isfinite().all()) for copy in copies):
+        raise RunError(f"the weights behind step {step} are no numbers; {DIVERGED}")
 
 
 def forget_other_bests(folder: Path, best: Best | None) -> None:
