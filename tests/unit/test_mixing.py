@@ -156,3 +156,5 @@ def test_rows_of_one_passage_are_held_out_together() -> None:
     assert len(held) == 4
     assert [row.id for part, _ in left for row in part] == [row.id for row in rows if row not in held]
     assert not repeats
+    with pytest.raises(RecipeError, match="all of them are of one passage"):
+        hold_out([(rows[::10], 1.0)], 0.1, 3)

@@ -121,5 +121,5 @@ def _counter(factory: Factory, tokenizer: str | None) -> tuple[Callable[[str], i
     from embedloom.model.backbone import load_tokenizer
     from embedloom.model.names import model_folder
 
-    loaded = load_tokenizer(model_folder(name))
+    loaded = load_tokenizer(model_folder(name, weights=False))
     return lambda text: len(loaded(text, verbose=False)["input_ids"]), f"as {name} counts"

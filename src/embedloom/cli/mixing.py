@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedloom.cli.corpus import weighted
+from embedloom.cli.corpus import source_content, weighted
 from embedloom.cli.curating import CURATED, contents, evaluation_sets
 from embedloom.cli.pipeline import Run
 from embedloom.cli.row_sources import PASSAGE_FILE, PASSAGES, new_rows, passages_of
@@ -56,7 +56,7 @@ def mix(run: Run) -> None:
         return {"rows": write_records(run.folder / "train.jsonl", rows), "rejects": len(rejects)}
 
     told = {"sources": [(source.model_dump(), _content(source.data)) for source in sources], "seed": seed}
-    told |= {"evaluation": contents(run, against), "held_out": share}
+    told |= {"evaluation": contents(run, against), "held_out": [share, "by passage"] if share else share}
     files = ["train.jsonl", f"rejects/{STAGE}.jsonl", *([HELD_OUT] if share else [])]
     inputs = [CURATED] if synthetic else []
     inputs += [PASSAGE_FILE] if any(source.data == PASSAGES for source in sources) else []
@@ -77,6 +77,9 @@ def hold_out(
 
     Returns:
         The rows that are held out, the parts without them, and the rows that repeat them.
+
+    Raises:
+        RecipeError: nothing would be left.
     """
     from embedloom.curate.decontaminate import contaminated, contamination
     from embedloom.data.evaluation_texts import EvaluationText
@@ -90,6 +93,8 @@ def hold_out(
         if own and len(own) >= round(share * len(every)):
             break
         own |= set(of_one_passage[row.passage_id or row.id])
+    if own and len(own) == len(every):
+        raise RecipeError("train.dev_share can't hold rows out: all of them are of one passage")
     held = [row for row in every if row.id in own]
     index = contamination(
         EvaluationText("the held-out rows", side, text)
@@ -115,4 +120,4 @@ def hold_out(
 
 def _content(data: str) -> str:
     path = Path(data.removeprefix("path:"))
-    return file_hash(path) if path.is_file() else ""
+    return file_hash(path) if path.is_file() else source_content(data) if path.is_dir() else ""

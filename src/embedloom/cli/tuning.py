@@ -34,7 +34,8 @@ TRAINING = "training"
 KEY = "key"
 """File in it that tells one training from another."""
 WITHOUT_EFFECT = {"tracker", "token_budget", "graph_tokens", "save_every"}
-"""Settings that can be changed in the middle of a training: the model that comes of it is the same."""
+"""Settings that can be changed in the middle of a training: the model that comes of it is the same, but for the units
+that dropout leaves out, which are drawn by pass."""
 
 
 def tune(run: Run) -> None:
