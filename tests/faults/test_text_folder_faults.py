@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from embedloom.cli.corpus import read_documents, source_content, text_items
+from embedloom.cli.corpus import read_documents, searched_documents, source_content, text_items
 from embedloom.data.known_item import Item, split_groups
 from embedloom.data.text_folder import folder_items, left_out
 from embedloom.errors import DataError
@@ -99,8 +99,9 @@ def test_what_is_left_out_of_a_corpus_is_said(tmp_path, capsys: pytest.CaptureFi
     text_items(str(tmp_path))
     assert capsys.readouterr().err == ""
     (tmp_path / "b.csv").write_text("x", encoding="utf-8")
-    text_items(str(tmp_path))
-    assert f"left out of {tmp_path}: 1 .csv; .txt, .md, .rst" in capsys.readouterr().err
+    for read in (text_items, searched_documents):
+        read(str(tmp_path))
+        assert f"left out of {tmp_path}: 1 .csv; .txt, .md, .rst" in capsys.readouterr().err
 
 
 def test_a_run_folder_among_the_texts_is_passed_over(tmp_path) -> None:

@@ -13,6 +13,8 @@ from embedloom.errors import DataError
 from embedloom.records import Document, Example, content_id
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from embedloom.data.beir import RetrievalSet
     from embedloom.data.known_item import Item
     from embedloom.recipe import Recipe
@@ -45,11 +47,19 @@ def read_documents(source: str | list[str]) -> list[Document]:
 
 def searched_documents(source: str | list[str]) -> list[Document]:
     """The documents of a source as they are searched: of a folder of texts every passage, with the heading above it."""
-    if source == "python-docs" or not is_text(source):
+    if not is_folder_of_texts(source):
         return read_documents(source)
     from embedloom.data.text_folder import folder_documents
 
-    return folder_documents(data_path(source))
+    path = data_path(source)
+    documents = folder_documents(path)
+    _tell_left_out(path)
+    return documents
+
+
+def is_folder_of_texts(source: str | list[str]) -> bool:
+    """Whether the source is a folder of the user's own texts."""
+    return source != "python-docs" and is_text(source)
 
 
 def is_text(source: str | list[str]) -> bool:
@@ -68,13 +78,19 @@ def text_items(source: str | list[str]) -> list[Item]:
         from embedloom.data.python_docs import python_documentation
 
         return list(python_documentation())
-    from embedloom.data.text_folder import SUFFIXES, folder_items, left_out
+    from embedloom.data.text_folder import folder_items
 
     path = data_path(source)
     items = folder_items(path)
+    _tell_left_out(path)
+    return items
+
+
+def _tell_left_out(path: Path) -> None:
+    from embedloom.data.text_folder import SUFFIXES, left_out
+
     if others := left_out(path):
         notice(f"left out of {path}: {others}; {', '.join(SUFFIXES)} are read")
-    return items
 
 
 def passages_and_test(recipe: Recipe) -> tuple[Sequence[Document], RetrievalSet | None]:
@@ -101,9 +117,9 @@ def source_content(source: str | list[str]) -> str:
     """What the source holds: a changed text is another corpus."""
     if source == "python-docs":
         return platform.python_version()
-    path = data_path(source)
     from embedloom.data.text_folder import visible_files
 
+    path = data_path(source)
     files = [path] if path.is_file() else list(visible_files(path))
     stamps = [(str(file.relative_to(path.parent)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.blake2b(repr(stamps).encode(), digest_size=16).hexdigest()

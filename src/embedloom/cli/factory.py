@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from embedloom.cli.asking import PromptFile, answers, ask, open_model, style, voice
-from embedloom.cli.corpus import KNOWN_ITEM, TEXTS, is_text, passages_and_test, searched_documents, source_content
+from embedloom.cli.corpus import KNOWN_ITEM, TEXTS, is_folder_of_texts, is_text, passages_and_test, source_content
 from embedloom.cli.curating import curate, parse
 from embedloom.cli.pipeline import Run
 from embedloom.errors import RecipeError
@@ -49,7 +49,7 @@ class Factory:
         if not settings.source:
             return
         known_item = is_text(settings.source)
-        own_texts = known_item and settings.source != "python-docs"
+        own_texts = is_folder_of_texts(settings.source)
         files = [
             "passages.jsonl",
             *([TEXTS] if own_texts else []),
@@ -58,6 +58,8 @@ class Factory:
 
         def work() -> dict[str, Any]:
             from embedloom.data.beir import write_beir
+            from embedloom.data.sources import data_path
+            from embedloom.data.text_folder import folder_documents
 
             figures: dict[str, Any] = {}
             # Of an earlier corpus: what stands there would be measured and indexed in place of this one.
@@ -68,7 +70,8 @@ class Factory:
                 write_beir(test, self.run.folder / KNOWN_ITEM)
                 figures = {"queries": len(test.queries), "documents": len(test.corpus)}
             if own_texts:
-                figures["texts"] = write_records(self.run.folder / TEXTS, searched_documents(settings.source))
+                texts = folder_documents(data_path(settings.source))
+                figures["texts"] = write_records(self.run.folder / TEXTS, texts)
             if not documents:
                 raise RecipeError(
                     "corpus.source holds no passage that a query could be written for; give more or longer texts"

@@ -58,6 +58,18 @@ def read_portion(path: Path, portion: Portion) -> Iterator[tuple[int, str]]:
                 raise DataError(f"not UTF-8 text ({error.reason})", path, number) from None
 
 
+def check_unicode(value: str, key: str, path: Path, line: int) -> None:
+    """Refuses what JSON can say and UTF-8 can't.
+
+    Raises:
+        DataError: the value at a key holds half of a surrogate pair; names file and line.
+    """
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError(f"key {key!r} holds half of a surrogate pair, which is no text", path, line) from None
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a file that aren't blank, with their numbers, without line ends.
 

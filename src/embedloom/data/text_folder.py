@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedloom.data.known_item import Item, clean_items
+from embedloom.data.lines import check_unicode
 from embedloom.data.words import collapse, normalised, sentences, unspaced_share, words
 from embedloom.errors import DataError
 from embedloom.records import Document
@@ -157,10 +158,7 @@ def _row(row: dict[str, object], file: Path, number: int) -> tuple[str, str]:
         if not isinstance(row.get(key, ""), str):
             raise DataError(f"key {key!r}: expected text, got {type(row[key]).__name__}", file, number)
     for key in _KEYS:
-        try:
-            str(row.get(key, "")).encode("utf-8")
-        except UnicodeEncodeError:
-            raise DataError(f"key {key!r} holds half of a surrogate pair, which is no text", file, number) from None
+        check_unicode(str(row.get(key, "")), key, file, number)
     if "text" not in row:
         raise DataError('key "text" is missing; expected {"text"[, "title", "_id"]}', file, number)
     return collapse(str(row.get("title", ""))), str(row["text"])

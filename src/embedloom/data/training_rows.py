@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from embedloom.data.lines import check_unicode
 from embedloom.data.paper_mix import paper_set, read_paper_set
 from embedloom.errors import DataError
 from embedloom.records import Example
@@ -80,10 +81,7 @@ def _text(row: Mapping[str, Any], key: str, path: Path, line: int, *, default: s
         raise DataError(f"key {key!r} is missing", path, line)
     if not isinstance(value, str):
         raise DataError(f"key {key!r}: expected text, got {type(value).__name__}", path, line)
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(f"key {key!r} holds half of a surrogate pair, which is no text", path, line) from None
+    check_unicode(value, key, path, line)
     return value
 
 
