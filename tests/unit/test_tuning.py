@@ -10,12 +10,13 @@ import pytest
 from embedloom.cli import tuning
 from embedloom.cli.pipeline import Run
 from embedloom.cli.planning import plan
-from embedloom.cli.tuning import WITHOUT_EFFECT, identity, tune
+from embedloom.cli.tuning import identity, tune
 from embedloom.errors import RecipeError
 from embedloom.recipe import Recipe, load_recipe
 from embedloom.recipe_train import Train
 from embedloom.records import Example
 from embedloom.run import RunFolder, write_records
+from embedloom.train.loop import WITHOUT_EFFECT
 from tiny import save_tiny
 
 OTHER = {
@@ -50,7 +51,7 @@ def other(name: str) -> Any:
 def test_every_setting_but_a_few_makes_another_training(name: str) -> None:
     recipe = Recipe()
     changed = recipe.model_copy(update={"train": Train.model_validate({name: other(name)})})
-    assert (identity(changed) == identity(recipe)) == (name in WITHOUT_EFFECT)
+    assert (identity(changed) == identity(recipe)) == (name in {*WITHOUT_EFFECT, "tracker"})
 
 
 def test_what_the_model_reads_is_of_the_model_not_of_its_training(

@@ -33,9 +33,6 @@ TRAINING = "training"
 """Folder of the trainer's state and log, below the run folder."""
 KEY = "key"
 """File in it that tells one training from another."""
-WITHOUT_EFFECT = {"tracker", "token_budget", "graph_tokens", "save_every"}
-"""Settings that can be changed in the middle of a training: the model that comes of it is the same, but for the units
-that dropout leaves out, which are drawn by pass."""
 
 
 def tune(run: Run) -> None:
@@ -68,7 +65,9 @@ def tune(run: Run) -> None:
 
 def identity(recipe: Recipe) -> dict[str, Any]:
     """What makes a recipe's training another one, but for its rows: not who watches it, nor how the work is cut."""
-    settings = recipe.train.model_dump(exclude=WITHOUT_EFFECT)
+    from embedloom.train.loop import WITHOUT_EFFECT
+
+    settings = recipe.train.model_dump(exclude={*WITHOUT_EFFECT, "tracker"})
     return {**settings, "seed": recipe.seed + recipe.train.seed, "base_content": checkpoint_content(recipe.train.base)}
 
 

@@ -63,6 +63,11 @@ class Settings:
     graph_tokens: int = 6144
 
 
+WITHOUT_EFFECT = frozenset({"graph_tokens", "token_budget", "save_every"})
+"""Settings that differ between machines and can be changed in the middle of a training: the model that comes of it is
+the same, but for the units that dropout leaves out, which are drawn by pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepLog:
     """What one step did. `tokens` counts no padding."""
@@ -100,9 +105,7 @@ def train(
         RunError: the folder holds the state of another training, or another process is gone.
     """
     shapes = [(name, list(p.shape), p.requires_grad) for name, p in backbone.named_parameters()]
-    # How a batch goes through the model changes nothing but the work, and differs between machines.
-    work = {"graph_tokens", "token_budget", "save_every"}
-    told = {key: value for key, value in to_json(settings).items() if key not in work}
+    told = {key: value for key, value in to_json(settings).items() if key not in WITHOUT_EFFECT}
     measured = [] if development is None else [development.identity, development.every]
     identity = content_id("training", told, to_json(contract), shapes, [example.id for example in examples], *measured)
     dimension = int(backbone.config.hidden_size)  # type: ignore[union-attr, arg-type]
